@@ -1,0 +1,2 @@
+//! koala-agent.
+fn main() {}

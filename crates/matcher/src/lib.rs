@@ -1,0 +1,1 @@
+//! Which recorded call a request corresponds to.

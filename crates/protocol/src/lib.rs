@@ -1,0 +1,1 @@
+//! Framing, greeting and decoding of wire protocols.

@@ -1,0 +1,3 @@
+//! Events to sessions: the session model and its codecs.
+
+pub mod model;
