@@ -94,9 +94,6 @@ pub mod flags {
     pub const UNCONFIRMED: u16 = 4;
     /// A datagram: `payload` begins with the peer's [`crate::Address`] (kind 0 if the socket is connected).
     pub const DATAGRAM: u16 = 8;
-    /// After this event its thread waited for new work (it entered `poll`, `epoll_wait`, `accept`, or a
-    /// receive on an inbound connection) and has done nothing since. Set by the reader, not by the writer.
-    pub const PARKED: u16 = 16;
 }
 
 /// One captured call.

@@ -1,0 +1,323 @@
+//! The shared region: its layout, and who owns which chunk of it.
+
+use core::fmt;
+use core::ptr;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use crate::replay::{REPLAY_SIZE, ReplayTable};
+
+/// `KOALALOG`, little-endian.
+const MAGIC: u64 = u64::from_le_bytes(*b"KOALALOG");
+/// The format that this crate reads and writes.
+const VERSION: u32 = 1;
+/// Bytes before the owner words.
+const HEADER_SIZE: usize = 4096;
+/// Bytes at the head of a chunk before its first record.
+pub(crate) const CHUNK_HEADER_SIZE: usize = 64;
+
+/// What a process of the tree is to do with its calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[repr(u32)]
+pub enum Mode {
+    /// Write down what the real calls did.
+    #[default]
+    Record = 1,
+    /// Send outbound calls to the agent, and write down what was done.
+    Replay = 2,
+}
+
+/// The head of the arena. Only the agent writes what is not atomic, before anyone else maps it.
+#[repr(C)]
+struct Header {
+    magic: u64,
+    version: u32,
+    mode: u32,
+    size: u64,
+    chunk_size: u32,
+    chunk_count: u32,
+    /// Not 0: the agent is gone or finishing; writers append no more.
+    closed: AtomicU32,
+    /// One more than the highest chunk that was ever claimed.
+    high_water: AtomicU32,
+    next_process: AtomicU64,
+    next_connection: AtomicU64,
+    lost_events: AtomicU64,
+    lost_bytes: AtomicU64,
+}
+
+/// The head of a chunk; written by the thread that owns it.
+#[repr(C)]
+pub(crate) struct ChunkHeader {
+    pub(crate) process: AtomicU64,
+    pub(crate) pid: AtomicU32,
+    /// The thread that owns the chunk now; a chunk is handed on when a thread ends.
+    pub(crate) tid: AtomicU32,
+    /// 1: no record will be added.
+    pub(crate) sealed: AtomicU32,
+    /// The offset behind its last record at which the thread last had nothing left to do.
+    pub(crate) parked: AtomicU32,
+    /// Where the next record goes; kept up to date only while no thread owns the chunk.
+    pub(crate) cursor: AtomicU32,
+}
+
+/// How large an arena is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ArenaConfig {
+    /// What the processes of the tree are to do.
+    pub mode: Mode,
+    /// Bytes of a chunk: a power of two of at least 4096.
+    pub chunk_size: u32,
+}
+
+impl Default for ArenaConfig {
+    fn default() -> Self {
+        Self { mode: Mode::Record, chunk_size: 64 * 1024 }
+    }
+}
+
+/// Why a region is no arena.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ArenaError {
+    /// It is too small to hold a chunk, or not aligned to eight bytes.
+    Region,
+    /// It does not begin as an arena does.
+    Magic,
+    /// It is of another format version.
+    Version,
+    /// Its sizes contradict each other.
+    Layout,
+}
+
+impl fmt::Display for ArenaError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Region => "the region is too small or misaligned for an event log",
+            Self::Magic => "the region holds no event log",
+            Self::Version => "the event log is of another format version",
+            Self::Layout => "the sizes in the event log's header contradict each other",
+        })
+    }
+}
+
+impl core::error::Error for ArenaError {}
+
+/// What the log could not take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Lost {
+    /// Events.
+    pub events: u64,
+    /// Bytes of payload in them.
+    pub bytes: u64,
+}
+
+/// An event log in memory that several processes share.
+#[derive(Clone, Copy, Debug)]
+pub struct Arena {
+    base: *mut u8,
+    chunk_size: u32,
+    chunk_count: u32,
+}
+
+// SAFETY: an `Arena` is a pointer to memory that stays mapped for the life of the process (the contract of
+// `format` and `open`), and everything in it that changes is accessed by atomics, or belongs to the one
+// thread that owns its chunk.
+unsafe impl Send for Arena {}
+// SAFETY: as above.
+unsafe impl Sync for Arena {}
+
+/// Where the chunks begin.
+const fn chunks_offset(chunk_count: u32) -> usize {
+    let owners = chunk_count as usize * 8;
+    (HEADER_SIZE + owners + REPLAY_SIZE + 4095) & !4095
+}
+
+impl Arena {
+    /// Makes an empty arena of a region of zeros.
+    ///
+    /// # Errors
+    ///
+    /// [`ArenaError::Region`] if there is no room for one chunk, or the chunk size is not allowed.
+    ///
+    /// # Safety
+    ///
+    /// `base` must point to `size` bytes of zeros, aligned to 8, readable and writable, which stay mapped as
+    /// long as the arena or a copy of it is in use, and which no other code accesses but by this crate.
+    pub unsafe fn format(base: *mut u8, size: usize, config: ArenaConfig) -> Result<Self, ArenaError> {
+        let chunk = config.chunk_size as usize;
+        if base.is_null() || !(base as usize).is_multiple_of(8) || chunk < 4096 || !chunk.is_power_of_two() {
+            return Err(ArenaError::Region);
+        }
+        let mut count = (size / chunk).min(1 << 20) as u32;
+        while count > 0 && chunks_offset(count) + count as usize * chunk > size {
+            count -= 1;
+        }
+        if count == 0 {
+            return Err(ArenaError::Region);
+        }
+        let header = Header {
+            magic: MAGIC,
+            version: VERSION,
+            mode: config.mode as u32,
+            size: size as u64,
+            chunk_size: config.chunk_size,
+            chunk_count: count,
+            closed: AtomicU32::new(0),
+            high_water: AtomicU32::new(0),
+            next_process: AtomicU64::new(1),
+            next_connection: AtomicU64::new(1),
+            lost_events: AtomicU64::new(0),
+            lost_bytes: AtomicU64::new(0),
+        };
+        // SAFETY: the region is larger than a header, aligned, and ours alone (the caller's promise).
+        unsafe { ptr::write(base.cast::<Header>(), header) };
+        Ok(Self { base, chunk_size: config.chunk_size, chunk_count: count })
+    }
+
+    /// Takes a region as the arena that another process made of it.
+    ///
+    /// # Errors
+    ///
+    /// [`ArenaError`] if it is none, or of another version.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Arena::format`], but for the zeros: the region must have been formatted, or hold bytes that
+    /// nobody changes while they are being checked.
+    pub unsafe fn open(base: *mut u8, size: usize) -> Result<Self, ArenaError> {
+        if base.is_null() || !(base as usize).is_multiple_of(8) || size < HEADER_SIZE {
+            return Err(ArenaError::Region);
+        }
+        // SAFETY: the region holds at least a header's bytes, and any bytes are a valid `Header`.
+        let header = unsafe { &*base.cast::<Header>() };
+        if header.magic != MAGIC {
+            return Err(ArenaError::Magic);
+        }
+        if header.version != VERSION {
+            return Err(ArenaError::Version);
+        }
+        let (chunk_size, chunk_count) = (header.chunk_size, header.chunk_count);
+        let layout_holds = header.size == size as u64
+            && chunk_size >= 4096
+            && chunk_size.is_power_of_two()
+            && chunk_count > 0
+            && chunk_count <= 1 << 20
+            && chunks_offset(chunk_count) as u64 + u64::from(chunk_count) * u64::from(chunk_size) <= size as u64
+            && (header.mode == Mode::Record as u32 || header.mode == Mode::Replay as u32);
+        if !layout_holds {
+            return Err(ArenaError::Layout);
+        }
+        Ok(Self { base, chunk_size, chunk_count })
+    }
+
+    fn header(&self) -> &Header {
+        // SAFETY: `format` or `open` checked that a header is there; what changes in it is atomic.
+        unsafe { &*self.base.cast::<Header>() }
+    }
+
+    /// What the processes of the tree are to do.
+    pub fn mode(&self) -> Mode {
+        if self.header().mode == Mode::Replay as u32 { Mode::Replay } else { Mode::Record }
+    }
+
+    /// Bytes of a chunk.
+    pub fn chunk_size(&self) -> u32 {
+        self.chunk_size
+    }
+
+    /// How many chunks there are.
+    pub fn chunk_count(&self) -> u32 {
+        self.chunk_count
+    }
+
+    /// Tells the writers to append no more: nobody reads any longer.
+    pub fn close(&self) {
+        self.header().closed.store(1, Ordering::Release);
+    }
+
+    /// Whether [`Arena::close`] was called.
+    pub fn is_closed(&self) -> bool {
+        self.header().closed.load(Ordering::Relaxed) != 0
+    }
+
+    /// A number for a process, never given twice.
+    pub fn next_process(&self) -> u64 {
+        self.header().next_process.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A number for a connection, never given twice.
+    pub fn next_connection(&self) -> u64 {
+        self.header().next_connection.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Counts an event that could not be written, and the bytes of its payload.
+    pub fn lose(&self, bytes: u64) {
+        self.header().lost_events.fetch_add(1, Ordering::Relaxed);
+        self.header().lost_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// What was lost since the arena was made.
+    pub fn lost(&self) -> Lost {
+        Lost {
+            events: self.header().lost_events.load(Ordering::Relaxed),
+            bytes: self.header().lost_bytes.load(Ordering::Relaxed),
+        }
+    }
+
+    /// What the library knows of a replay.
+    pub fn replay_table(&self) -> &ReplayTable {
+        // SAFETY: the layout reserves `REPLAY_SIZE` bytes there, and a table of zeros is a valid, empty one.
+        unsafe { &*self.base.add(HEADER_SIZE + self.chunk_count as usize * 8).cast::<ReplayTable>() }
+    }
+
+    /// The word that tells which process a chunk belongs to; 0 if to none. `index` is below `chunk_count`.
+    pub(crate) fn owner(&self, index: u32) -> &AtomicU64 {
+        debug_assert!(index < self.chunk_count);
+        // SAFETY: the layout has a word for each chunk behind the header.
+        unsafe { &*self.base.add(HEADER_SIZE + index as usize * 8).cast::<AtomicU64>() }
+    }
+
+    /// The first byte of a chunk. `index` is below `chunk_count`.
+    pub(crate) fn chunk(&self, index: u32) -> *mut u8 {
+        debug_assert!(index < self.chunk_count);
+        // SAFETY: `format` and `open` checked that all chunks lie in the region.
+        unsafe { self.base.add(chunks_offset(self.chunk_count) + index as usize * self.chunk_size as usize) }
+    }
+
+    /// The head of a chunk. `index` is below `chunk_count`.
+    pub(crate) fn chunk_header(&self, index: u32) -> &ChunkHeader {
+        // SAFETY: a chunk begins with its header, all of which is atomic.
+        unsafe { &*self.chunk(index).cast::<ChunkHeader>() }
+    }
+
+    /// Claims a free chunk for a process, the lowest one, so that few pages are ever touched.
+    pub(crate) fn claim_chunk(&self, process: u64) -> Option<u32> {
+        let mut index = 0;
+        while index < self.chunk_count {
+            let owner = self.owner(index);
+            if owner.load(Ordering::Relaxed) == 0
+                && owner.compare_exchange(0, process, Ordering::Acquire, Ordering::Relaxed).is_ok()
+            {
+                self.header().high_water.fetch_max(index + 1, Ordering::Release);
+                return Some(index);
+            }
+            index += 1;
+        }
+        None
+    }
+
+    /// One more than the highest chunk that was ever claimed.
+    pub(crate) fn high_water(&self) -> u32 {
+        self.header().high_water.load(Ordering::Acquire).min(self.chunk_count)
+    }
+
+    /// Returns a chunk: nobody writes to it, and nobody reads it any longer.
+    ///
+    /// # Safety
+    ///
+    /// No thread of any process may still hold a pointer into the chunk.
+    pub(crate) unsafe fn release_chunk(&self, index: u32) {
+        // SAFETY: the whole chunk lies in the region, and is ours until the owner word is cleared below.
+        unsafe { ptr::write_bytes(self.chunk(index), 0, self.chunk_size as usize) };
+        self.owner(index).store(0, Ordering::Release);
+    }
+}

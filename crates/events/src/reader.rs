@@ -1,0 +1,389 @@
+//! Following the log: what the agent does.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
+
+use crate::arena::{Arena, CHUNK_HEADER_SIZE};
+use crate::event::{Event, EventKind, Source, flags};
+use crate::record::{
+    CLAIMED, COMMITTED, INTENT, RECORD_HEADER_SIZE, RecordHeader, VOID, length, record_size, state,
+};
+
+/// How long, in nanoseconds, events wait for one that was given a lower sequence number by another thread
+/// and is not in the log yet.
+const PATIENCE: u64 = 100_000_000;
+
+/// A process that has a place in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProcessInfo {
+    /// Its number in the tree.
+    pub process: u64,
+    /// Its process id, as it sees itself.
+    pub pid: u32,
+}
+
+/// What [`Reader::poll`] tells.
+#[derive(Debug)]
+pub enum Notice<'e, 'a> {
+    /// An event.
+    Event(&'e Event<'a>),
+    /// A thread has nothing left to do until something arrives, and has done nothing since its last event.
+    Parked {
+        /// The process, by its number in the tree.
+        process: u64,
+        /// The thread.
+        tid: u32,
+    },
+}
+
+/// What one [`Reader::poll`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Poll {
+    /// Events delivered.
+    pub events: usize,
+    /// Events seen and held back: their call is under way, or an earlier one is still missing.
+    pub held: usize,
+}
+
+/// A record that was seen and not yet delivered.
+#[derive(Clone, Copy, Debug)]
+struct Staged {
+    sequence: u64,
+    chunk: u32,
+    offset: u32,
+    /// The record's call is still under way.
+    under_way: bool,
+}
+
+#[derive(Debug, Default)]
+struct Process {
+    pid: u32,
+    /// The sequence number that comes next.
+    next: u64,
+    /// Seen and not delivered, by sequence number.
+    staged: Vec<Staged>,
+    /// Since when `next` has been missing while later ones were there; 0 if it is not.
+    missing_since: u64,
+    /// It is dead: nothing that is not committed will be.
+    ended: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Chunk {
+    /// Whose it is; 0 if free.
+    process: u64,
+    /// Where the next unseen record begins.
+    cursor: u32,
+    /// Offsets of records that were seen claimed, and not complete.
+    claimed: Vec<u32>,
+    /// Records seen and not delivered.
+    staged: u32,
+    /// The thread of the last record seen; 0 before the first.
+    tid: u32,
+    /// The offset for which parking was told.
+    parked: u32,
+}
+
+/// The end of the log at which the agent reads. There is at most one for an arena.
+#[derive(Debug)]
+pub struct Reader {
+    arena: Arena,
+    chunks: Vec<Chunk>,
+    processes: BTreeMap<u64, Process>,
+    /// Events that can never be delivered: their append was not finished.
+    unfinished: u64,
+    busy: Vec<u64>,
+}
+
+impl Reader {
+    /// A reader that begins with the oldest record that the arena still holds.
+    pub fn new(arena: Arena) -> Self {
+        Self {
+            arena,
+            chunks: Vec::new(),
+            processes: BTreeMap::new(),
+            unfinished: 0,
+            busy: Vec::new(),
+        }
+    }
+
+    /// The log.
+    pub fn arena(&self) -> &Arena {
+        &self.arena
+    }
+
+    /// The processes that were seen in the log and not reported as ended.
+    pub fn processes(&self) -> impl Iterator<Item = ProcessInfo> {
+        self.processes
+            .iter()
+            .filter(|(_, info)| !info.ended)
+            .map(|(&process, info)| ProcessInfo { process, pid: info.pid })
+    }
+
+    /// Appends that were begun and never finished, by threads or processes that ended.
+    pub fn unfinished(&self) -> u64 {
+        self.unfinished
+    }
+
+    /// Tells the reader that a process is dead. The next [`Reader::poll`] delivers what it committed, and as
+    /// [`flags::UNCONFIRMED`] what it was about to do, and frees its chunks.
+    pub fn process_ended(&mut self, process: u64) {
+        if let Some(info) = self.processes.get_mut(&process) {
+            info.ended = true;
+        }
+    }
+
+    /// Delivers what was committed since the last call: of each process in order of sequence, process after
+    /// process; then the threads that park. `now` is any clock in nanoseconds that does not jump.
+    pub fn poll(&mut self, now: u64, mut deliver: impl FnMut(Notice<'_, '_>)) -> Poll {
+        let ended: Vec<u64> = self.processes.iter().filter(|(_, p)| p.ended).map(|(&id, _)| id).collect();
+        self.scan();
+        let mut poll = Poll::default();
+        for (&id, process) in &mut self.processes {
+            deliver_process(
+                &self.arena,
+                &mut self.chunks,
+                id,
+                process,
+                &mut self.busy,
+                now,
+                &mut deliver,
+                &mut poll,
+            );
+        }
+        self.tell_parked(&mut deliver);
+        self.free();
+        for id in ended {
+            if self.chunks.iter().all(|chunk| chunk.process != id) {
+                self.processes.remove(&id);
+            }
+        }
+        poll
+    }
+
+    /// Looks at every claimed chunk for records that were not seen before.
+    fn scan(&mut self) {
+        let high_water = self.arena.high_water();
+        if self.chunks.len() < high_water as usize {
+            self.chunks.resize(high_water as usize, Chunk::default());
+        }
+        for index in 0..high_water {
+            let owner = self.arena.owner(index).load(Ordering::Acquire);
+            let Some(chunk) = self.chunks.get_mut(index as usize) else { continue };
+            if owner == 0 {
+                continue;
+            }
+            let header = self.arena.chunk_header(index);
+            if chunk.process == 0 {
+                chunk.process = owner;
+                chunk.cursor = CHUNK_HEADER_SIZE as u32;
+            }
+            let process = self.processes.entry(chunk.process).or_default();
+            if process.pid == 0 {
+                process.pid = header.pid.load(Ordering::Relaxed);
+            }
+            scan_chunk(&self.arena, index, chunk, process, &mut self.unfinished);
+        }
+    }
+
+    fn tell_parked(&mut self, deliver: &mut impl FnMut(Notice<'_, '_>)) {
+        for (index, chunk) in self.chunks.iter_mut().enumerate() {
+            if chunk.process == 0 || chunk.staged > 0 || !chunk.claimed.is_empty() {
+                continue;
+            }
+            let parked = self.arena.chunk_header(index as u32).parked.load(Ordering::Acquire);
+            if parked == chunk.cursor && parked != chunk.parked && chunk.tid != 0 {
+                chunk.parked = parked;
+                deliver(Notice::Parked { process: chunk.process, tid: chunk.tid });
+            }
+        }
+    }
+
+    /// Returns chunks in which nothing is left, and into which nothing more will be written.
+    fn free(&mut self) {
+        for (index, chunk) in self.chunks.iter_mut().enumerate() {
+            if chunk.process == 0 || chunk.staged > 0 || !chunk.claimed.is_empty() {
+                continue;
+            }
+            let sealed = self.arena.chunk_header(index as u32).sealed.load(Ordering::Acquire) != 0;
+            let ended = self.processes.get(&chunk.process).is_some_and(|process| process.ended);
+            // A sealed chunk may have got its last record after the scan and before the seal.
+            let drained = sealed && !more(&self.arena, index as u32, chunk.cursor);
+            if drained || (ended && !more(&self.arena, index as u32, chunk.cursor)) {
+                // SAFETY: every record was delivered, and none is claimed: the thread that sealed the chunk, or
+                // the process that is dead, holds no pointer into it.
+                unsafe { self.arena.release_chunk(index as u32) };
+                *chunk = Chunk::default();
+            }
+        }
+    }
+}
+
+/// The head of the record at `offset`, if one fits there.
+fn header(arena: &Arena, index: u32, offset: u32) -> Option<&RecordHeader> {
+    if !offset.is_multiple_of(8) || offset as usize + RECORD_HEADER_SIZE > arena.chunk_size() as usize {
+        return None;
+    }
+    // SAFETY: the offset lies in the chunk and is aligned; whoever writes to the fields behind the word does
+    // so before the word's release store, and the callers read them after its acquire load.
+    Some(unsafe { &*arena.chunk(index).add(offset as usize).cast::<RecordHeader>() })
+}
+
+/// The word of the record at `offset`, if it is that of a record that fits into the chunk.
+fn word(arena: &Arena, index: u32, offset: u32) -> Option<u32> {
+    let word = header(arena, index, offset)?.word.load(Ordering::Acquire);
+    let size = length(word);
+    let fits = size as usize >= RECORD_HEADER_SIZE
+        && size.is_multiple_of(8)
+        && u64::from(offset) + u64::from(size) <= u64::from(arena.chunk_size());
+    (word != 0 && fits).then_some(word)
+}
+
+/// Whether there is a record at `offset`.
+fn more(arena: &Arena, index: u32, offset: u32) -> bool {
+    word(arena, index, offset).is_some()
+}
+
+/// Looks at a chunk for records that were not seen before, and at those that were not complete.
+fn scan_chunk(arena: &Arena, index: u32, chunk: &mut Chunk, process: &mut Process, unfinished: &mut u64) {
+    if !chunk.claimed.is_empty() {
+        let mut claimed = core::mem::take(&mut chunk.claimed);
+        claimed.retain(|&offset| !stage(arena, index, offset, chunk, process));
+        if process.ended {
+            *unfinished += claimed.len() as u64;
+            claimed.clear();
+        }
+        claimed.append(&mut chunk.claimed);
+        chunk.claimed = claimed;
+    }
+    while let Some(word) = word(arena, index, chunk.cursor) {
+        let offset = chunk.cursor;
+        if !stage(arena, index, offset, chunk, process) {
+            if process.ended {
+                *unfinished += 1;
+            } else {
+                chunk.claimed.push(offset);
+            }
+        }
+        chunk.cursor = offset + length(word);
+    }
+}
+
+/// Stages the record at `offset` if it is complete. False if it is still being written.
+fn stage(arena: &Arena, index: u32, offset: u32, chunk: &mut Chunk, process: &mut Process) -> bool {
+    let Some(word) = word(arena, index, offset) else { return true };
+    let Some(header) = header(arena, index, offset) else { return true };
+    match state(word) {
+        CLAIMED => return false,
+        INTENT | COMMITTED | VOID => {}
+        _ => return true,
+    }
+    let sequence = header.sequence;
+    chunk.staged += 1;
+    chunk.tid = header.tid;
+    process.staged.push(Staged { sequence, chunk: index, offset, under_way: state(word) == INTENT });
+    true
+}
+
+#[allow(clippy::too_many_arguments, reason = "the fields of the reader that it borrows one by one")]
+fn deliver_process(
+    arena: &Arena,
+    chunks: &mut [Chunk],
+    id: u64,
+    process: &mut Process,
+    busy: &mut Vec<u64>,
+    now: u64,
+    deliver: &mut impl FnMut(Notice<'_, '_>),
+    poll: &mut Poll,
+) {
+    if process.staged.is_empty() {
+        return;
+    }
+    process.staged.sort_by_key(|staged| staged.sequence);
+    busy.clear();
+    let mut staged = core::mem::take(&mut process.staged);
+    let mut waiting = false;
+    staged.retain_mut(|entry| {
+        if waiting {
+            return true;
+        }
+        if entry.sequence > process.next && !process.ended {
+            if process.missing_since == 0 {
+                process.missing_since = now;
+            }
+            if now.saturating_sub(process.missing_since) < PATIENCE {
+                waiting = true;
+                return true;
+            }
+        }
+        if entry.sequence >= process.next {
+            process.next = entry.sequence + 1;
+            process.missing_since = 0;
+        }
+        let Some(header) = header(arena, entry.chunk, entry.offset) else { return false };
+        if entry.under_way {
+            entry.under_way = state(header.word.load(Ordering::Acquire)) == INTENT;
+        }
+        let connection = header.connection;
+        // What happens on a connection waits for a call on it that is under way; what happens elsewhere does not.
+        let unconfirmed = entry.under_way && process.ended;
+        if (entry.under_way && !unconfirmed) || (connection != 0 && busy.contains(&connection)) {
+            busy.push(connection);
+            return true;
+        }
+        if let Some(event) = read(arena, entry, header, id, process.pid, unconfirmed) {
+            deliver(Notice::Event(&event));
+            poll.events += 1;
+        }
+        if let Some(chunk) = chunks.get_mut(entry.chunk as usize) {
+            chunk.staged = chunk.staged.saturating_sub(1);
+        }
+        false
+    });
+    poll.held += staged.len();
+    process.staged = staged;
+}
+
+/// The event in a record; `None` if it is void, or nothing that this version knows.
+fn read<'a>(
+    arena: &'a Arena,
+    entry: &Staged,
+    header: &'a RecordHeader,
+    process: u64,
+    pid: u32,
+    unconfirmed: bool,
+) -> Option<Event<'a>> {
+    let word = header.word.load(Ordering::Acquire);
+    if state(word) == VOID {
+        return None;
+    }
+    let payload_size = header.payload as usize;
+    if record_size(payload_size) > length(word) as usize {
+        return None;
+    }
+    // SAFETY: the record fits into its chunk (its word was checked when it was staged), the payload fits into
+    // the record, and nobody writes to a record that is not claimed until its chunk is freed, which needs the
+    // reader that the returned event borrows from.
+    let payload = unsafe {
+        core::slice::from_raw_parts(
+            arena.chunk(entry.chunk).add(entry.offset as usize + RECORD_HEADER_SIZE),
+            payload_size,
+        )
+    };
+    Some(Event {
+        kind: EventKind::from_u8(header.kind)?,
+        source: Source::from_u8(header.source)?,
+        flags: header.flags | if unconfirmed { flags::UNCONFIRMED } else { 0 },
+        process,
+        pid,
+        tid: header.tid,
+        context: header.context,
+        sequence: header.sequence,
+        time: header.time,
+        connection: header.connection,
+        fd: header.fd,
+        result: header.result,
+        payload,
+    })
+}

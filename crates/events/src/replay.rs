@@ -1,0 +1,191 @@
+//! What the library knows of a replay: a table that the agent fills, and a list that the program's
+//! processes fill with the addresses that they listen on.
+
+use core::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, Ordering};
+
+use crate::address::Address;
+
+/// Bytes reserved for the table in the arena.
+pub(crate) const REPLAY_SIZE: usize = 128 * 1024;
+/// How many peers of a recording fit.
+const PEERS: usize = 512;
+/// How many addresses the program may listen on at once.
+const LISTENERS: usize = 256;
+
+const FREE: u32 = 0;
+const WRITING: u32 = 1;
+const SET: u32 = 2;
+
+/// What a connect to a peer does in a replay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The outbound server answers in the peer's place.
+    Redirect,
+    /// The call goes to the real peer: the user said so.
+    Bypass,
+    /// The call fails with this `errno`, as it did in the recording, or because nobody was there.
+    Refuse(i32),
+}
+
+#[repr(C)]
+struct Slot {
+    state: AtomicU32,
+    outcome: AtomicI32,
+    address: [AtomicU8; 112],
+}
+
+impl Slot {
+    fn store(&self, address: &Address) {
+        let mut bytes = [0; Address::MAX];
+        let length = address.encode(&mut bytes);
+        for (to, from) in self.address.iter().zip(bytes.iter().take(length)) {
+            to.store(*from, Ordering::Relaxed);
+        }
+    }
+
+    fn load(&self) -> Option<Address> {
+        let mut bytes = [0; Address::MAX];
+        for (to, from) in bytes.iter_mut().zip(&self.address) {
+            *to = from.load(Ordering::Relaxed);
+        }
+        Address::decode(&bytes).map(|(address, _)| address)
+    }
+
+    /// Whether the slot is set, to this address.
+    fn holds(&self, address: &Address) -> bool {
+        self.state.load(Ordering::Acquire) == SET && self.load().as_ref() == Some(address)
+    }
+
+    /// Takes a free slot for an address; false if it is not free.
+    fn take(&self, address: &Address, outcome: i32) -> bool {
+        if self.state.compare_exchange(FREE, WRITING, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            return false;
+        }
+        self.store(address);
+        self.outcome.store(outcome, Ordering::Relaxed);
+        self.state.store(SET, Ordering::Release);
+        true
+    }
+}
+
+const REDIRECT: i32 = 0;
+const BYPASS: i32 = -1;
+
+/// What the library knows of a replay. A table of zeros is an empty one: every connect is refused.
+#[repr(C)]
+pub struct ReplayTable {
+    port_v4: AtomicU32,
+    port_v6: AtomicU32,
+    /// Not 0: more peers than fit; unknown ones are redirected, and the outbound server decides.
+    overflow: AtomicU32,
+    reserved: AtomicU32,
+    unix: Slot,
+    peers: [Slot; PEERS],
+    listeners: [Slot; LISTENERS],
+}
+
+const _: () = assert!(size_of::<ReplayTable>() <= REPLAY_SIZE);
+
+impl ReplayTable {
+    /// The agent: where the outbound server listens, by address family; 0 and `None` where it does not.
+    pub fn set_outbound(&self, port_v4: u16, port_v6: u16, unix: Option<&Address>) {
+        self.port_v4.store(u32::from(port_v4), Ordering::Release);
+        self.port_v6.store(u32::from(port_v6), Ordering::Release);
+        if let Some(address) = unix {
+            self.unix.take(address, REDIRECT);
+        }
+    }
+
+    /// The outbound server's IPv4 port on 127.0.0.1, or 0.
+    pub fn outbound_port_v4(&self) -> u16 {
+        self.port_v4.load(Ordering::Acquire) as u16
+    }
+
+    /// The outbound server's IPv6 port on ::1, or 0.
+    pub fn outbound_port_v6(&self) -> u16 {
+        self.port_v6.load(Ordering::Acquire) as u16
+    }
+
+    /// The outbound server's unix socket.
+    pub fn outbound_unix(&self) -> Option<Address> {
+        if self.unix.state.load(Ordering::Acquire) == SET { self.unix.load() } else { None }
+    }
+
+    /// The agent: what a connect to `peer` does from now on. Bypass rules by port alone have an IPv4 address
+    /// of 0.0.0.0.
+    pub fn set_peer(&self, peer: &Address, outcome: Outcome) {
+        let number = match outcome {
+            Outcome::Redirect => REDIRECT,
+            Outcome::Bypass => BYPASS,
+            Outcome::Refuse(errno) => errno,
+        };
+        for slot in &self.peers {
+            if slot.holds(peer) {
+                slot.outcome.store(number, Ordering::Release);
+                return;
+            }
+            if slot.take(peer, number) {
+                return;
+            }
+        }
+        self.overflow.store(1, Ordering::Release);
+    }
+
+    /// The library: what a connect to `peer` does. `unknown` is what it is refused with if no rule names it.
+    pub fn outcome(&self, peer: &Address, unknown: i32) -> Outcome {
+        let any_host = Address::V4([0; 4], peer.port());
+        for slot in &self.peers {
+            if slot.state.load(Ordering::Acquire) != SET {
+                break;
+            }
+            let Some(address) = slot.load() else { continue };
+            let number = slot.outcome.load(Ordering::Acquire);
+            if address == *peer || (number == BYPASS && peer.port() != 0 && address == any_host) {
+                return match number {
+                    REDIRECT => Outcome::Redirect,
+                    BYPASS => Outcome::Bypass,
+                    errno => Outcome::Refuse(errno),
+                };
+            }
+        }
+        if self.overflow.load(Ordering::Acquire) != 0 { Outcome::Redirect } else { Outcome::Refuse(unknown) }
+    }
+
+    /// The library: a process of the program listens on `address`.
+    pub fn listen(&self, address: &Address) {
+        for slot in &self.listeners {
+            if slot.holds(address) || slot.take(address, 0) {
+                return;
+            }
+        }
+    }
+
+    /// The library: whether a process of the program listens where a connect to `peer` would arrive.
+    pub fn is_own_listener(&self, peer: &Address) -> bool {
+        self.listeners().any(|listener| match (&listener, peer) {
+            (Address::V4(ip, port), Address::V4(to, to_port)) => {
+                port == to_port && (ip == to || (*ip == [0; 4] && matches!(to, [127, ..] | [0, 0, 0, 0])))
+            }
+            (Address::V6(ip, port), Address::V6(to, to_port)) => {
+                port == to_port && (ip == to || (*ip == [0; 16] && is_loopback(to)))
+            }
+            (Address::V6(ip, port), Address::V4(to, to_port)) => {
+                port == to_port && *ip == [0; 16] && matches!(to, [127, ..])
+            }
+            (Address::Unix(..), Address::Unix(..)) => listener == *peer,
+            _ => false,
+        })
+    }
+
+    /// The addresses that processes of the program said they listen on.
+    pub fn listeners(&self) -> impl Iterator<Item = Address> {
+        self.listeners
+            .iter()
+            .filter(|slot| slot.state.load(Ordering::Acquire) == SET)
+            .filter_map(Slot::load)
+    }
+}
+
+fn is_loopback(ip: &[u8; 16]) -> bool {
+    matches!(ip, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1] | [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 127, ..])
+}

@@ -1,0 +1,462 @@
+//! The log as its two ends use it: no interleaving of writers and reader, no signal handler in the middle of an
+//! append, no death and no garbage yields a wrong event or a panic.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use koala_events::{
+    Arena, ArenaConfig, EventKind, Notice, Pending, Reader, Record, Source, ThreadState, Writer, flags,
+};
+use proptest::prelude::*;
+
+/// Memory for an arena, which lives as long as the test.
+fn arena(chunks: usize) -> Arena {
+    let chunk_size = 4096;
+    let size = 4096 + 128 * 1024 + 8192 + chunks * chunk_size;
+    let words: &'static mut [u64] = Box::leak(vec![0u64; size / 8].into_boxed_slice());
+    let config = ArenaConfig { chunk_size: chunk_size as u32, ..ArenaConfig::default() };
+    // SAFETY: zeros, aligned to 8, leaked, and used by nothing else.
+    unsafe { Arena::format(words.as_mut_ptr().cast(), size, config) }.unwrap()
+}
+
+fn record(kind: EventKind, connection: u64) -> Record {
+    Record { kind, source: Source::Libc, flags: 0, context: 0, connection, fd: 7, result: 0, time: 1 }
+}
+
+fn fill(pending: &Pending, payload: &[u8]) {
+    assert!(pending.capacity() >= payload.len());
+    // SAFETY: the record has room, and belongs to this test until it is committed.
+    unsafe { std::ptr::copy_nonoverlapping(payload.as_ptr(), pending.payload(), payload.len()) };
+}
+
+/// What a reader was told, in order.
+#[derive(Debug, PartialEq, Eq)]
+enum Told {
+    Event { process: u64, tid: u32, connection: u64, unconfirmed: bool, payload: Vec<u8> },
+    Parked { process: u64, tid: u32 },
+}
+
+fn poll(reader: &mut Reader, now: u64) -> Vec<Told> {
+    let mut told = Vec::new();
+    reader.poll(now, |notice| {
+        told.push(match notice {
+            Notice::Event(event) => Told::Event {
+                process: event.process,
+                tid: event.tid,
+                connection: event.connection,
+                unconfirmed: event.flags & flags::UNCONFIRMED != 0,
+                payload: event.payload.to_vec(),
+            },
+            Notice::Parked { process, tid } => Told::Parked { process, tid },
+        });
+    });
+    told
+}
+
+fn payloads(told: &[Told]) -> Vec<String> {
+    told.iter()
+        .filter_map(|told| match told {
+            Told::Event { payload, .. } => Some(String::from_utf8_lossy(payload).into_owned()),
+            Told::Parked { .. } => None,
+        })
+        .collect()
+}
+
+#[test]
+fn an_event_arrives_as_it_was_written() {
+    let arena = arena(4);
+    let writer = Writer::new(arena, 42);
+    let thread = ThreadState::new();
+    let mut reader = Reader::new(arena);
+    assert!(writer.append(&thread, || 43, &Record { result: 5, ..record(EventKind::Receive, 9) }, b"hello"));
+    let mut seen = 0;
+    reader.poll(0, |notice| {
+        if let Notice::Event(event) = notice {
+            seen += 1;
+            assert_eq!((event.kind, event.source, event.flags), (EventKind::Receive, Source::Libc, 0));
+            assert_eq!((event.process, event.pid, event.tid), (writer.process(), 42, 43));
+            assert_eq!((event.sequence, event.time, event.connection, event.fd), (0, 1, 9, 7));
+            assert_eq!((event.result, event.payload), (5, &b"hello"[..]));
+        }
+    });
+    assert_eq!(seen, 1);
+    assert!(poll(&mut reader, 0).is_empty());
+}
+
+#[test]
+fn a_call_under_way_holds_back_its_own_connection_only() {
+    let arena = arena(4);
+    let writer = Writer::new(arena, 1);
+    let (sender, other) = (ThreadState::new(), ThreadState::new());
+    let mut reader = Reader::new(arena);
+    let mut send = writer.begin(&sender, || 1, &record(EventKind::Send, 5), 8).unwrap();
+    fill(&send, b"question");
+    send.intend(8);
+    writer.append(&other, || 2, &record(EventKind::Receive, 5), b"answer");
+    writer.append(&other, || 2, &record(EventKind::Receive, 6), b"elsewhere");
+    assert_eq!(payloads(&poll(&mut reader, 0)), ["elsewhere"]);
+    send.commit(8, 8);
+    assert_eq!(payloads(&poll(&mut reader, 0)), ["question", "answer"]);
+}
+
+#[test]
+fn a_short_send_tells_what_the_kernel_took() {
+    let arena = arena(4);
+    let writer = Writer::new(arena, 1);
+    let thread = ThreadState::new();
+    let mut reader = Reader::new(arena);
+    for (result, payload) in [(3, 3), (-32, 0)] {
+        let mut send = writer.begin(&thread, || 1, &record(EventKind::Send, 5), 8).unwrap();
+        fill(&send, b"question");
+        send.intend(8);
+        send.commit(result, payload);
+    }
+    let send = writer.begin(&thread, || 1, &record(EventKind::Send, 5), 8).unwrap();
+    send.void();
+    assert_eq!(payloads(&poll(&mut reader, 0)), ["que", ""]);
+}
+
+#[test]
+fn the_dead_leave_what_they_were_about_to_send() {
+    let arena = arena(2);
+    let writer = Writer::new(arena, 1);
+    let thread = ThreadState::new();
+    let mut reader = Reader::new(arena);
+    writer.append(&thread, || 1, &record(EventKind::Receive, 5), b"request");
+    let mut send = writer.begin(&thread, || 1, &record(EventKind::Send, 5), 8).unwrap();
+    fill(&send, b"response");
+    send.intend(8);
+    let _torn = writer.begin(&thread, || 1, &record(EventKind::Receive, 5), 100).unwrap();
+    assert_eq!(payloads(&poll(&mut reader, 0)), ["request"]);
+    reader.process_ended(writer.process());
+    let told = poll(&mut reader, 1);
+    assert_eq!(payloads(&told), ["response"]);
+    assert!(matches!(told[0], Told::Event { unconfirmed: true, .. }));
+    assert_eq!(reader.unfinished(), 1);
+    assert_eq!(reader.processes().count(), 0);
+    // Its chunk is free again, and as good as new.
+    let next = Writer::new(arena, 2);
+    for _ in 0..100 {
+        assert!(next.append(&ThreadState::new(), || 9, &record(EventKind::Send, 6), &[7; 20]));
+        assert_eq!(poll(&mut reader, 2).len(), 1);
+        reader.process_ended(next.process());
+        next.forked(3);
+    }
+}
+
+#[test]
+fn a_missing_event_is_waited_for_and_given_up() {
+    let arena = arena(4);
+    let writer = Writer::new(arena, 1);
+    let (slow, fast) = (ThreadState::new(), ThreadState::new());
+    let mut reader = Reader::new(arena);
+    let torn = writer.begin(&slow, || 1, &record(EventKind::Receive, 5), 4).unwrap();
+    writer.append(&fast, || 2, &record(EventKind::Receive, 6), b"later");
+    assert!(poll(&mut reader, 1_000).is_empty());
+    assert!(poll(&mut reader, 50_000_000).is_empty());
+    fill(&torn, b"slow");
+    torn.commit(4, 4);
+    assert_eq!(payloads(&poll(&mut reader, 60_000_000)), ["slow", "later"]);
+
+    let _torn = writer.begin(&slow, || 1, &record(EventKind::Receive, 5), 4).unwrap();
+    writer.append(&fast, || 2, &record(EventKind::Receive, 6), b"after");
+    assert!(poll(&mut reader, 100_000_000).is_empty());
+    assert_eq!(payloads(&poll(&mut reader, 300_000_000)), ["after"]);
+}
+
+#[test]
+fn parking_is_told_once_and_only_when_nothing_followed() {
+    let arena = arena(4);
+    let writer = Writer::new(arena, 1);
+    let thread = ThreadState::new();
+    let mut reader = Reader::new(arena);
+    writer.park(&thread);
+    assert!(poll(&mut reader, 0).is_empty());
+    writer.append(&thread, || 3, &record(EventKind::Receive, 5), b"a");
+    writer.park(&thread);
+    let process = writer.process();
+    assert_eq!(poll(&mut reader, 0).last(), Some(&Told::Parked { process, tid: 3 }));
+    writer.park(&thread);
+    assert!(poll(&mut reader, 0).is_empty());
+    writer.append(&thread, || 3, &record(EventKind::Receive, 5), b"b");
+    assert_eq!(poll(&mut reader, 0).len(), 1);
+    writer.park(&thread);
+    assert_eq!(poll(&mut reader, 0), [Told::Parked { process, tid: 3 }]);
+}
+
+#[test]
+fn a_forked_child_writes_to_chunks_of_its_own() {
+    let arena = arena(4);
+    let writer = Writer::new(arena, 1);
+    let thread = ThreadState::new();
+    let mut reader = Reader::new(arena);
+    writer.append(&thread, || 1, &record(EventKind::Send, 5), b"parent");
+    // What fork does: the child has copies of both.
+    let child = Writer::new(arena, 1);
+    let parent = child.forked(2);
+    assert_ne!(child.process(), parent);
+    child.append(&thread, || 2, &record(EventKind::Send, 5), b"child");
+    writer.append(&ThreadState::new(), || 1, &record(EventKind::Send, 5), b"parent again");
+    let told = poll(&mut reader, 0);
+    let of = |id: u64| {
+        let own: Vec<_> = told
+            .iter()
+            .filter_map(|told| match told {
+                Told::Event { process, payload, .. } if *process == id => Some(payload.as_slice()),
+                _ => None,
+            })
+            .collect();
+        own
+    };
+    assert_eq!(of(writer.process()), [&b"parent"[..], b"parent again"]);
+    assert_eq!(of(child.process()), [b"child"]);
+}
+
+#[test]
+fn what_does_not_fit_is_counted() {
+    let arena = arena(1);
+    let writer = Writer::new(arena, 1);
+    let thread = ThreadState::new();
+    let mut written = 0;
+    while writer.append(&thread, || 1, &record(EventKind::Send, 5), &[1; 200]) {
+        written += 1;
+    }
+    assert!(written > 10);
+    assert_eq!((arena.lost().events, arena.lost().bytes), (1, 200));
+    let mut reader = Reader::new(arena);
+    assert_eq!(poll(&mut reader, 0).len(), written);
+    assert!(writer.append(&thread, || 1, &record(EventKind::Send, 5), &[1; 200]));
+    arena.close();
+    assert!(!writer.append(&thread, || 1, &record(EventKind::Send, 5), &[1; 200]));
+}
+
+#[test]
+fn threads_that_end_hand_on_their_chunks() {
+    let arena = arena(3);
+    let writer = Writer::new(arena, 1);
+    let mut reader = Reader::new(arena);
+    for tid in 1..2_000 {
+        let thread = ThreadState::new();
+        assert!(writer.append(&thread, || tid, &record(EventKind::Receive, 5), b"work"));
+        writer.end_thread(&thread);
+        if tid % 20 == 0 {
+            poll(&mut reader, u64::from(tid));
+        }
+    }
+    assert_eq!(arena.lost().events, 0);
+}
+
+#[test]
+fn many_threads_and_a_reader() {
+    const THREADS: u32 = 4;
+    const EVENTS: u32 = 20_000;
+    let arena = arena(16);
+    let writer = Writer::new(arena, 1);
+    let done = AtomicBool::new(false);
+    let mut next = BTreeMap::new();
+    let mut total = 0;
+    std::thread::scope(|scope| {
+        let (writer, done) = (&writer, &done);
+        let writers: Vec<_> = (1..=THREADS)
+            .map(|tid| {
+                scope.spawn(move || {
+                    let thread = ThreadState::new();
+                    for number in 0..EVENTS {
+                        let payload = [number.to_le_bytes(), tid.to_le_bytes()].concat();
+                        let record = record(EventKind::Send, u64::from(tid));
+                        // A full log is the reader's to empty.
+                        while !writer.append(&thread, || tid, &record, &payload) {
+                            std::thread::yield_now();
+                        }
+                    }
+                })
+            })
+            .collect();
+        scope.spawn(move || {
+            for writer in writers {
+                writer.join().unwrap();
+            }
+            done.store(true, Ordering::Release);
+        });
+        let mut reader = Reader::new(arena);
+        let start = std::time::Instant::now();
+        loop {
+            let finished = done.load(Ordering::Acquire);
+            let mut last = None;
+            let now = start.elapsed().as_nanos() as u64;
+            let polled = reader.poll(now, |notice| {
+                let Notice::Event(event) = notice else { return };
+                assert!(last < Some(event.sequence), "events of a process come in order");
+                last = Some(event.sequence);
+                let number = u32::from_le_bytes(event.payload[..4].try_into().unwrap());
+                assert_eq!(event.payload[4..], event.tid.to_le_bytes());
+                let expected = next.entry(event.tid).or_insert(0);
+                assert_eq!(number, *expected);
+                *expected += 1;
+                total += 1;
+            });
+            if finished && polled.events == 0 && polled.held == 0 {
+                break;
+            }
+        }
+    });
+    assert_eq!(total, THREADS * EVENTS);
+}
+
+/// What one thread of the model does next.
+#[derive(Clone, Debug)]
+enum Step {
+    /// Begins an append; while another is open on the thread, this is a signal handler.
+    Begin { thread: usize, connection: u64, length: usize },
+    /// Says what the innermost open append is about to send.
+    Intend { thread: usize },
+    /// Commits it.
+    Commit { thread: usize },
+    /// Withdraws it.
+    Void { thread: usize },
+    /// Jumps out of it: it will never be finished.
+    Abandon { thread: usize },
+    Poll,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let thread = 0..3usize;
+    let step = prop_oneof![
+        4 => (thread.clone(), 1..4u64, 0..300usize)
+            .prop_map(|(thread, connection, length)| Step::Begin { thread, connection, length }),
+        2 => thread.clone().prop_map(|thread| Step::Intend { thread }),
+        4 => thread.clone().prop_map(|thread| Step::Commit { thread }),
+        1 => thread.clone().prop_map(|thread| Step::Void { thread }),
+        1 => thread.prop_map(|thread| Step::Abandon { thread }),
+        2 => Just(Step::Poll),
+    ];
+    proptest::collection::vec(step, 0..200)
+}
+
+struct Open {
+    pending: Pending,
+    id: u32,
+    length: usize,
+    intended: bool,
+}
+
+/// The bytes of the model's append number `id`.
+fn bytes(id: u32, length: usize) -> Vec<u8> {
+    id.to_le_bytes().into_iter().chain(std::iter::repeat_n(id as u8, length)).collect()
+}
+
+proptest! {
+    #[test]
+    fn every_interleaving_tells_the_truth(steps in steps()) {
+        let arena = arena(24);
+        let writer = Writer::new(arena, 1);
+        let threads = [ThreadState::new(), ThreadState::new(), ThreadState::new()];
+        let mut open: [Vec<Open>; 3] = Default::default();
+        let mut reader = Reader::new(arena);
+        let mut told = Vec::new();
+        let mut committed = BTreeMap::new();
+        let mut intended = BTreeMap::new();
+        let (mut id, mut torn) = (0, 0);
+        for step in steps {
+            match step {
+                Step::Begin { thread, connection, length } => {
+                    id += 1;
+                    let payload = bytes(id, length);
+                    let record = record(EventKind::Send, connection);
+                    let pending = writer.begin(&threads[thread], || thread as u32, &record, payload.len());
+                    let pending = pending.expect("the arena is large enough");
+                    fill(&pending, &payload);
+                    open[thread].push(Open { pending, id, length: payload.len(), intended: false });
+                }
+                Step::Intend { thread } => {
+                    if let Some(open) = open[thread].last_mut() {
+                        open.pending.intend(open.length);
+                        open.intended = true;
+                    }
+                }
+                Step::Commit { thread } => {
+                    if let Some(open) = open[thread].pop() {
+                        open.pending.commit(open.length as i64, open.length);
+                        committed.insert(open.id, bytes(open.id, open.length - 4));
+                    }
+                }
+                Step::Void { thread } => {
+                    if let Some(open) = open[thread].pop() {
+                        open.pending.void();
+                    }
+                }
+                Step::Abandon { thread } => {
+                    if let Some(open) = open[thread].pop() {
+                        if open.intended {
+                            intended.insert(open.id, bytes(open.id, open.length - 4));
+                        } else {
+                            torn += 1;
+                        }
+                    }
+                }
+                Step::Poll => told.extend(poll(&mut reader, 0)),
+            }
+        }
+        // The process dies with whatever is open.
+        for open in open.into_iter().flatten() {
+            if open.intended {
+                intended.insert(open.id, bytes(open.id, open.length - 4));
+            } else {
+                torn += 1;
+            }
+        }
+        poll(&mut reader, 0).into_iter().for_each(|one| told.push(one));
+        reader.process_ended(writer.process());
+        told.extend(poll(&mut reader, 1));
+        prop_assert!(poll(&mut reader, 1 << 40).is_empty());
+        prop_assert_eq!(reader.unfinished(), torn);
+        let mut last_on = BTreeMap::new();
+        for one in &told {
+            let Told::Event { connection, unconfirmed, payload, .. } = one else { continue };
+            let id = u32::from_le_bytes(payload[..4].try_into().unwrap());
+            let expected = if *unconfirmed { intended.remove(&id) } else { committed.remove(&id) };
+            prop_assert_eq!(expected.as_ref(), Some(payload), "told once, and as it was written");
+            let last = last_on.insert(*connection, id);
+            prop_assert!(last < Some(id), "in order on its connection");
+        }
+        prop_assert!(committed.is_empty() && intended.is_empty(), "nothing is missing");
+        prop_assert_eq!(arena.lost().events, 0);
+    }
+
+    #[test]
+    fn garbage_is_survived(garbage in proptest::collection::vec(any::<u8>(), 0..4032), real in 0..4usize) {
+        let arena = arena(2);
+        let writer = Writer::new(arena, 1);
+        let thread = ThreadState::new();
+        for _ in 0..real {
+            writer.append(&thread, || 1, &record(EventKind::Send, 1), b"real");
+        }
+        let pending = writer.begin(&thread, || 1, &record(EventKind::Send, 1), 1500).unwrap();
+        // Over the record's own head and beyond its end: what a program that writes where it must not does.
+        let room = 4096 - 64 - real * 72;
+        let garbage = &garbage[..garbage.len().min(room)];
+        // SAFETY: the bytes lie within the chunk, which nobody reads at the moment.
+        unsafe {
+            let head = pending.payload().sub(64);
+            std::ptr::copy_nonoverlapping(garbage.as_ptr(), head, garbage.len());
+        }
+        let mut reader = Reader::new(arena);
+        for now in [0, 1, 1 << 40] {
+            poll(&mut reader, now);
+        }
+        reader.process_ended(writer.process());
+        poll(&mut reader, 1 << 41);
+    }
+
+    #[test]
+    fn a_region_of_garbage_is_no_arena(garbage in proptest::collection::vec(any::<u64>(), 512..1024)) {
+        let mut garbage = garbage;
+        let size = garbage.len() * 8;
+        // SAFETY: the region is large enough and nobody else has it.
+        prop_assert!(unsafe { Arena::open(garbage.as_mut_ptr().cast(), size) }.is_err());
+        garbage[0] = u64::from_le_bytes(*b"KOALALOG");
+        garbage[1] = 1 | (1 << 32);
+        // SAFETY: as above.
+        prop_assert!(unsafe { Arena::open(garbage.as_mut_ptr().cast(), size) }.is_err());
+    }
+}

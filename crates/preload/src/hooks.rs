@@ -1,0 +1,444 @@
+//! The table of hooks: which symbol means which operation.
+//!
+//! A line gives the symbol's types as libc declares them, and the operation to which its arguments go. `real`
+//! is the function behind the hook. A hook itself decides nothing.
+
+use core::ffi::{c_char, c_int, c_long, c_uint, c_ulong, c_void};
+
+use koala_events::Address;
+
+use crate::environment;
+use crate::operation::transfer::{self, Payload};
+use crate::operation::{
+    accept, close, connect, duplicate, listen, load, peer, process, shutdown, socket, system_call, wait,
+};
+use crate::symbol::{Symbol, Unavailable};
+use crate::sys::{IoVec, Message};
+
+/// Declares hooks. Each becomes an exported function of its name, which looks up the function behind it and
+/// calls the operation; without a function behind it, it fails with ENOSYS.
+macro_rules! hooks {
+    ($(
+        $(#[$meta:meta])*
+        fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)? = |$real:ident| $operation:expr;
+    )*) => { $(
+        $(#[$meta])*
+        #[cfg_attr(all(panic = "abort", not(test)), unsafe(no_mangle))]
+        unsafe extern "C" fn $name($($argument: $type),*) $(-> $result)? {
+            static SYMBOL: Symbol = Symbol::new(
+                match core::ffi::CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes()) {
+                    Ok(name) => name,
+                    Err(_) => panic!("a Rust identifier has no zero byte"),
+                },
+            );
+            type Function = unsafe extern "C" fn($($type),*) $(-> $result)?;
+            let address = SYMBOL.address();
+            if address.is_null() {
+                return Unavailable::unavailable();
+            }
+            // SAFETY: the symbol is a function of this type: the table says what libc's headers declare.
+            let function = unsafe { core::mem::transmute::<*mut c_void, Function>(address) };
+            let $real = move |$($argument: $type),*| {
+                // SAFETY: the program called the function with these arguments; an operation changes them
+                // only to others that the function allows.
+                unsafe { function($($argument),*) }
+            };
+            // SAFETY: the program's arguments are what libc asks for, and so what the operation asks for.
+            #[allow(unused_unsafe, reason = "not every operation is unsafe")]
+            unsafe { $operation }
+        }
+    )* };
+}
+
+const NOBODY: (*const u8, u32) = (core::ptr::null(), 0);
+
+fn nowhere() -> Address {
+    Address::None
+}
+
+// Sockets.
+hooks! {
+    /// socket(2)
+    fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int
+        = |real| socket::open(domain, kind, || real(domain, kind, protocol));
+    /// socketpair(2)
+    fn socketpair(domain: c_int, kind: c_int, protocol: c_int, pair: *mut c_int) -> c_int
+        = |real| socket::open_pair(pair, || real(domain, kind, protocol, pair));
+    /// listen(2)
+    fn listen(fd: c_int, backlog: c_int) -> c_int
+        = |real| listen::listen(fd, || real(fd, backlog));
+    /// accept(2)
+    fn accept(fd: c_int, name: *mut u8, length: *mut u32) -> c_int
+        = |real| accept::accept(fd, name, length, || real(fd, name, length));
+    /// accept4(2)
+    fn accept4(fd: c_int, name: *mut u8, length: *mut u32, flags: c_int) -> c_int
+        = |real| accept::accept(fd, name, length, || real(fd, name, length, flags));
+    /// connect(2)
+    fn connect(fd: c_int, name: *const u8, length: u32) -> c_int
+        = |real| connect::connect(fd, name, length, |name, length| real(fd, name, length));
+    /// getpeername(2)
+    fn getpeername(fd: c_int, name: *mut u8, length: *mut u32) -> c_int
+        = |real| peer::peer(fd, name, length, || real(fd, name, length));
+    /// shutdown(2)
+    fn shutdown(fd: c_int, how: c_int) -> c_int
+        = |real| shutdown::shutdown(fd, how, || real(fd, how));
+}
+
+// Descriptors.
+hooks! {
+    /// close(2)
+    fn close(fd: c_int) -> c_int
+        = |real| close::close(fd, || real(fd));
+    /// close(2), as glibc also exports it
+    fn __close(fd: c_int) -> c_int
+        = |real| close::close(fd, || real(fd));
+    /// close_range(2)
+    fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int
+        = |real| close::close_range(first, last, flags as u32, || real(first, last, flags));
+    /// closefrom(3)
+    fn closefrom(first: c_int)
+        = |real| close::close_from(first, || real(first));
+    /// dup(2)
+    fn dup(fd: c_int) -> c_int
+        = |real| duplicate::duplicate(fd, || real(fd));
+    /// dup2(2)
+    fn dup2(from: c_int, to: c_int) -> c_int
+        = |real| duplicate::duplicate_to(from, to, || real(from, to));
+    /// dup3(2)
+    fn dup3(from: c_int, to: c_int, flags: c_int) -> c_int
+        = |real| duplicate::duplicate_to(from, to, || real(from, to, flags));
+    /// fcntl(2). Variadic in C; its one optional argument is passed like a fixed one by both processors'
+    /// calling conventions.
+    fn fcntl(fd: c_int, command: c_int, argument: c_ulong) -> c_int
+        = |real| duplicate::control(fd, command, || real(fd, command, argument));
+    /// fcntl(2) with 64-bit offsets
+    fn fcntl64(fd: c_int, command: c_int, argument: c_ulong) -> c_int
+        = |real| duplicate::control(fd, command, || real(fd, command, argument));
+}
+
+// Sending.
+hooks! {
+    /// send(2)
+    fn send(fd: c_int, buffer: *const u8, length: usize, flags: c_int) -> isize
+        = |real| transfer::send(fd, Payload::buffer(buffer, length), NOBODY, || real(fd, buffer, length, flags));
+    /// send(2), as glibc also exports it
+    fn __send(fd: c_int, buffer: *const u8, length: usize, flags: c_int) -> isize
+        = |real| transfer::send(fd, Payload::buffer(buffer, length), NOBODY, || real(fd, buffer, length, flags));
+    /// sendto(2)
+    fn sendto(fd: c_int, buffer: *const u8, length: usize, flags: c_int, to: *const u8, to_length: u32) -> isize
+        = |real| transfer::send(fd, Payload::buffer(buffer, length), (to, to_length),
+            || real(fd, buffer, length, flags, to, to_length));
+    /// sendmsg(2)
+    fn sendmsg(fd: c_int, message: *const Message, flags: c_int) -> isize
+        = |real| transfer::send_message(fd, message, || real(fd, message, flags));
+    /// write(2)
+    fn write(fd: c_int, buffer: *const u8, length: usize) -> isize
+        = |real| transfer::send(fd, Payload::buffer(buffer, length), NOBODY, || real(fd, buffer, length));
+    /// write(2), as glibc also exports it
+    fn __write(fd: c_int, buffer: *const u8, length: usize) -> isize
+        = |real| transfer::send(fd, Payload::buffer(buffer, length), NOBODY, || real(fd, buffer, length));
+    /// writev(2)
+    fn writev(fd: c_int, vector: *const IoVec, count: c_int) -> isize
+        = |real| transfer::send(fd, Payload::vector(vector, count.max(0) as usize), NOBODY,
+            || real(fd, vector, count));
+    /// pwritev2(2), which writes to a socket if its offset is -1
+    fn pwritev2(fd: c_int, vector: *const IoVec, count: c_int, offset: i64, flags: c_int) -> isize
+        = |real| transfer::send(fd, Payload::vector(vector, count.max(0) as usize), NOBODY,
+            || real(fd, vector, count, offset, flags));
+}
+
+// Receiving.
+hooks! {
+    /// recv(2)
+    fn recv(fd: c_int, buffer: *mut u8, length: usize, flags: c_int) -> isize
+        = |real| transfer::receive(fd, Payload::buffer(buffer, length), flags, nowhere,
+            || real(fd, buffer, length, flags));
+    /// recv(2), fortified
+    fn __recv_chk(fd: c_int, buffer: *mut u8, length: usize, size: usize, flags: c_int) -> isize
+        = |real| transfer::receive(fd, Payload::buffer(buffer, length), flags, nowhere,
+            || real(fd, buffer, length, size, flags));
+    /// recvfrom(2)
+    fn recvfrom(fd: c_int, buffer: *mut u8, length: usize, flags: c_int, name: *mut u8, name_length: *mut u32) -> isize
+        = |real| transfer::receive(fd, Payload::buffer(buffer, length), flags,
+            || unsafe { transfer::source(name, name_length) },
+            || real(fd, buffer, length, flags, name, name_length));
+    /// recvfrom(2), fortified
+    fn __recvfrom_chk(fd: c_int, buffer: *mut u8, length: usize, size: usize, flags: c_int, name: *mut u8, name_length: *mut u32) -> isize
+        = |real| transfer::receive(fd, Payload::buffer(buffer, length), flags,
+            || unsafe { transfer::source(name, name_length) },
+            || real(fd, buffer, length, size, flags, name, name_length));
+    /// recvmsg(2)
+    fn recvmsg(fd: c_int, message: *mut Message, flags: c_int) -> isize
+        = |real| transfer::receive_message(fd, message, flags, || real(fd, message, flags));
+    /// read(2)
+    fn read(fd: c_int, buffer: *mut u8, length: usize) -> isize
+        = |real| transfer::receive(fd, Payload::buffer(buffer, length), 0, nowhere, || real(fd, buffer, length));
+    /// read(2), as glibc also exports it
+    fn __read(fd: c_int, buffer: *mut u8, length: usize) -> isize
+        = |real| transfer::receive(fd, Payload::buffer(buffer, length), 0, nowhere, || real(fd, buffer, length));
+    /// read(2), fortified
+    fn __read_chk(fd: c_int, buffer: *mut u8, length: usize, size: usize) -> isize
+        = |real| transfer::receive(fd, Payload::buffer(buffer, length), 0, nowhere,
+            || real(fd, buffer, length, size));
+    /// readv(2)
+    fn readv(fd: c_int, vector: *const IoVec, count: c_int) -> isize
+        = |real| transfer::receive(fd, Payload::vector(vector, count.max(0) as usize), 0, nowhere,
+            || real(fd, vector, count));
+    /// preadv2(2), which reads from a socket if its offset is -1
+    fn preadv2(fd: c_int, vector: *const IoVec, count: c_int, offset: i64, flags: c_int) -> isize
+        = |real| transfer::receive(fd, Payload::vector(vector, count.max(0) as usize), 0, nowhere,
+            || real(fd, vector, count, offset, flags));
+}
+
+// Waiting.
+hooks! {
+    /// poll(2)
+    fn poll(fds: *mut c_void, count: c_ulong, timeout: c_int) -> c_int
+        = |real| wait::wait(|| real(fds, count, timeout));
+    /// poll(2), fortified
+    fn __poll_chk(fds: *mut c_void, count: c_ulong, timeout: c_int, size: usize) -> c_int
+        = |real| wait::wait(|| real(fds, count, timeout, size));
+    /// ppoll(2)
+    fn ppoll(fds: *mut c_void, count: c_ulong, timeout: *const c_void, mask: *const c_void) -> c_int
+        = |real| wait::wait(|| real(fds, count, timeout, mask));
+    /// select(2)
+    fn select(count: c_int, read: *mut c_void, write: *mut c_void, except: *mut c_void, timeout: *mut c_void) -> c_int
+        = |real| wait::wait(|| real(count, read, write, except, timeout));
+    /// pselect(2)
+    fn pselect(count: c_int, read: *mut c_void, write: *mut c_void, except: *mut c_void, timeout: *const c_void, mask: *const c_void) -> c_int
+        = |real| wait::wait(|| real(count, read, write, except, timeout, mask));
+    /// epoll_wait(2)
+    fn epoll_wait(fd: c_int, events: *mut c_void, count: c_int, timeout: c_int) -> c_int
+        = |real| wait::wait(|| real(fd, events, count, timeout));
+    /// epoll_pwait(2)
+    fn epoll_pwait(fd: c_int, events: *mut c_void, count: c_int, timeout: c_int, mask: *const c_void) -> c_int
+        = |real| wait::wait(|| real(fd, events, count, timeout, mask));
+    /// epoll_pwait2(2)
+    fn epoll_pwait2(fd: c_int, events: *mut c_void, count: c_int, timeout: *const c_void, mask: *const c_void) -> c_int
+        = |real| wait::wait(|| real(fd, events, count, timeout, mask));
+}
+
+// Processes.
+hooks! {
+    /// fork(2)
+    fn fork() -> c_int
+        = |real| process::fork(|| real());
+    /// fork(2), as glibc also exports it
+    fn __fork() -> c_int
+        = |real| process::fork(|| real());
+    /// _Fork(3)
+    fn _Fork() -> c_int
+        = |real| process::fork(|| real());
+    /// execve(2)
+    fn execve(path: *const c_char, arguments: *const *const c_char, environment: *const *const u8) -> c_int
+        = |real| process::with_environment(environment, |environment| real(path, arguments, environment));
+    /// execvpe(3)
+    fn execvpe(file: *const c_char, arguments: *const *const c_char, environment: *const *const u8) -> c_int
+        = |real| process::with_environment(environment, |environment| real(file, arguments, environment));
+    /// fexecve(3)
+    fn fexecve(fd: c_int, arguments: *const *const c_char, environment: *const *const u8) -> c_int
+        = |real| process::with_environment(environment, |environment| real(fd, arguments, environment));
+    /// execveat(2)
+    fn execveat(fd: c_int, path: *const c_char, arguments: *const *const c_char, environment: *const *const u8, flags: c_int) -> c_int
+        = |real| process::with_environment(environment, |environment| real(fd, path, arguments, environment, flags));
+    /// posix_spawn(3)
+    fn posix_spawn(pid: *mut c_int, path: *const c_char, actions: *const c_void, attributes: *const c_void, arguments: *const *const c_char, environment: *const *const u8) -> c_int
+        = |real| process::with_environment(environment, |environment| real(pid, path, actions, attributes, arguments, environment));
+    /// posix_spawnp(3)
+    fn posix_spawnp(pid: *mut c_int, file: *const c_char, actions: *const c_void, attributes: *const c_void, arguments: *const *const c_char, environment: *const *const u8) -> c_int
+        = |real| process::with_environment(environment, |environment| real(pid, file, actions, attributes, arguments, environment));
+    /// syscall(2). Variadic in C; all its arguments are of the size of a register, and are passed like fixed
+    /// ones by both processors' calling conventions.
+    fn syscall(number: c_long, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize) -> isize
+        = |real| system_call::call(number as isize, [a, b, c, d, e, f],
+            |[a, b, c, d, e, f]| real(number, a, b, c, d, e, f));
+}
+
+/// execv(3): execve with the environment as it is.
+#[cfg_attr(all(panic = "abort", not(test)), unsafe(no_mangle))]
+unsafe extern "C" fn execv(path: *const c_char, arguments: *const *const c_char) -> c_int {
+    // SAFETY: the program's arguments, and libc's environment.
+    unsafe { execve(path, arguments, environment::current()) }
+}
+
+/// execvp(3): execvpe with the environment as it is.
+#[cfg_attr(all(panic = "abort", not(test)), unsafe(no_mangle))]
+unsafe extern "C" fn execvp(file: *const c_char, arguments: *const *const c_char) -> c_int {
+    // SAFETY: the program's arguments, and libc's environment.
+    unsafe { execvpe(file, arguments, environment::current()) }
+}
+
+/// Hooks that must not have a frame of their own: they jump to what is behind them.
+#[cfg(all(panic = "abort", not(test)))]
+mod jumps {
+    use core::arch::naked_asm;
+    use core::ffi::{c_char, c_int, c_void};
+
+    use super::{Symbol, load, process};
+
+    /// thread.c calls these by names that no program has.
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn koala_execv(path: *const c_char, arguments: *const *const c_char) -> c_int {
+        // SAFETY: the arguments of the variadic exec, as a vector.
+        unsafe { super::execv(path, arguments) }
+    }
+
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn koala_execvp(file: *const c_char, arguments: *const *const c_char) -> c_int {
+        // SAFETY: as above.
+        unsafe { super::execvp(file, arguments) }
+    }
+
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn koala_execve(
+        path: *const c_char,
+        arguments: *const *const c_char,
+        environment: *const *const u8,
+    ) -> c_int {
+        // SAFETY: as above.
+        unsafe { super::execve(path, arguments, environment) }
+    }
+
+    unsafe extern "C" {
+        fn koala_execl();
+        fn koala_execlp();
+        fn koala_execle();
+    }
+
+    /// Declares exports that jump to a C function: its variadic arguments stay where they are.
+    macro_rules! variadic {
+        ($($(#[$meta:meta])* $name:ident => $target:ident;)*) => { $(
+            $(#[$meta])*
+            #[unsafe(no_mangle)]
+            #[unsafe(naked)]
+            unsafe extern "C" fn $name() {
+                #[cfg(target_arch = "x86_64")]
+                naked_asm!("jmp {}", sym $target);
+                #[cfg(target_arch = "aarch64")]
+                naked_asm!("b {}", sym $target);
+            }
+        )* };
+    }
+
+    variadic! {
+        /// execl(3)
+        execl => koala_execl;
+        /// execlp(3)
+        execlp => koala_execlp;
+        /// execle(3)
+        execle => koala_execle;
+    }
+
+    static VFORK: Symbol = Symbol::new(c"vfork");
+    static DLOPEN: Symbol = Symbol::new(c"dlopen");
+    static DLMOPEN: Symbol = Symbol::new(c"dlmopen");
+
+    /// What a hook jumps to if nothing is behind it.
+    extern "C" fn unavailable() -> isize {
+        super::Unavailable::unavailable()
+    }
+
+    fn or_unavailable(address: *mut c_void) -> *mut c_void {
+        if address.is_null() { unavailable as *const () as *mut c_void } else { address }
+    }
+
+    extern "C" fn vfork_target() -> *mut c_void {
+        process::before_vfork();
+        or_unavailable(VFORK.address())
+    }
+
+    extern "C" fn dlopen_target() -> *mut c_void {
+        or_unavailable(DLOPEN.address())
+    }
+
+    extern "C" fn dlmopen_target() -> *mut c_void {
+        or_unavailable(DLMOPEN.address())
+    }
+
+    /// vfork(2). The child returns first, and would overwrite the frame that its parent is to return through:
+    /// so there is none.
+    #[unsafe(no_mangle)]
+    #[unsafe(naked)]
+    unsafe extern "C" fn vfork() -> c_int {
+        #[cfg(target_arch = "x86_64")]
+        naked_asm!("sub rsp, 8", "call {}", "add rsp, 8", "jmp rax", sym vfork_target);
+        #[cfg(target_arch = "aarch64")]
+        naked_asm!("stp x29, x30, [sp, -16]!", "bl {}", "ldp x29, x30, [sp], 16", "br x0", sym vfork_target);
+    }
+
+    /// dlopen(3). Whose `RUNPATH` counts is decided by the return address: so it must be the program's.
+    #[unsafe(no_mangle)]
+    #[unsafe(naked)]
+    unsafe extern "C" fn dlopen(file: *const c_char, flags: c_int) -> *mut c_void {
+        #[cfg(target_arch = "x86_64")]
+        naked_asm!(
+            "push rdi",
+            "mov edi, esi",
+            "call {flags}",
+            "push rax",
+            "sub rsp, 8",
+            "call {target}",
+            "add rsp, 8",
+            "pop rsi",
+            "pop rdi",
+            "jmp rax",
+            flags = sym load::flags,
+            target = sym dlopen_target,
+        );
+        #[cfg(target_arch = "aarch64")]
+        naked_asm!(
+            "stp x29, x30, [sp, -32]!",
+            "str x0, [sp, 16]",
+            "mov w0, w1",
+            "bl {flags}",
+            "str x0, [sp, 24]",
+            "bl {target}",
+            "mov x16, x0",
+            "ldp x0, x1, [sp, 16]",
+            "ldp x29, x30, [sp], 32",
+            "br x16",
+            flags = sym load::flags,
+            target = sym dlopen_target,
+        );
+    }
+
+    /// dlmopen(3): as dlopen, with the namespace before the other arguments.
+    #[unsafe(no_mangle)]
+    #[unsafe(naked)]
+    unsafe extern "C" fn dlmopen(namespace: isize, file: *const c_char, flags: c_int) -> *mut c_void {
+        #[cfg(target_arch = "x86_64")]
+        naked_asm!(
+            "push rdi",
+            "push rsi",
+            "sub rsp, 8",
+            "mov edi, edx",
+            "call {flags}",
+            "mov [rsp], rax",
+            "sub rsp, 16",
+            "call {target}",
+            "add rsp, 16",
+            "pop rdx",
+            "pop rsi",
+            "pop rdi",
+            "jmp rax",
+            flags = sym load::flags,
+            target = sym dlmopen_target,
+        );
+        #[cfg(target_arch = "aarch64")]
+        naked_asm!(
+            "stp x29, x30, [sp, -48]!",
+            "stp x0, x1, [sp, 16]",
+            "mov w0, w2",
+            "bl {flags}",
+            "str x0, [sp, 32]",
+            "bl {target}",
+            "mov x16, x0",
+            "ldr x2, [sp, 32]",
+            "ldp x0, x1, [sp, 16]",
+            "ldp x29, x30, [sp], 48",
+            "br x16",
+            flags = sym load::flags,
+            target = sym dlmopen_target,
+        );
+    }
+}

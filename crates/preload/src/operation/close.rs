@@ -1,0 +1,56 @@
+//! Closing descriptors. What is known of one is forgotten before it is closed: afterwards another thread may
+//! have the same number for something else.
+
+use core::ffi::c_int;
+
+use koala_events::{Address, EventKind};
+
+use crate::descriptors;
+use crate::library;
+use crate::sys;
+
+/// `CLOSE_RANGE_CLOEXEC` (close_range(2)): the descriptors are marked, not closed.
+const CLOEXEC: u32 = 1 << 2;
+
+/// close(2).
+pub(crate) fn close(fd: c_int, real: impl FnOnce() -> c_int) -> c_int {
+    forget(fd);
+    real()
+}
+
+/// close_range(2).
+pub(crate) fn close_range(first: u32, last: u32, flags: u32, real: impl FnOnce() -> c_int) -> c_int {
+    if flags & CLOEXEC == 0 && library::is_active() {
+        descriptors::each(first, last, forget);
+    }
+    real()
+}
+
+/// closefrom(3).
+pub(crate) fn close_from(first: c_int, real: impl FnOnce()) {
+    if library::is_active() {
+        descriptors::each(first.max(0) as u32, u32::MAX, forget);
+    }
+    real();
+}
+
+/// `fd` is about to be something else, or nothing.
+#[inline(never)]
+pub(crate) fn forget(fd: c_int) {
+    if !library::is_active() {
+        return;
+    }
+    let entry = descriptors::take(fd);
+    if !entry.is_socket() {
+        return;
+    }
+    if library::is_replaying() && descriptors::peer(fd).is_some() {
+        descriptors::set_peer(fd, &Address::None);
+    }
+    if entry.connection() == 0 || (entry.shared() && descriptors::is_elsewhere(fd, entry.connection())) {
+        return;
+    }
+    if let Some(log) = library::log_if_attached() {
+        log.append(EventKind::Close, fd, entry, 0, sys::now(), &[]);
+    }
+}

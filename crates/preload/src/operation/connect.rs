@@ -1,0 +1,153 @@
+//! Opening connections; in a replay, to the agent instead of the peer.
+
+use core::ffi::c_int;
+
+use koala_events::{Address, EventKind, Outcome, Pending};
+
+use crate::address::{self, SockAddr};
+use crate::descriptors::{self, Entry};
+use crate::library::{self, Log};
+use crate::operation::socket::{self, encode_pair};
+use crate::sys::{self, error, net, nr};
+
+/// What a connect is to do.
+enum Target {
+    /// What the program asked for.
+    Real,
+    /// The outbound server, at this address.
+    Agent(SockAddr),
+    /// Nothing: it fails with this `errno`.
+    Nowhere(c_int),
+}
+
+/// connect(2). `real` connects to the address it is given.
+///
+/// # Safety
+///
+/// `name` must point to `length` bytes, as connect(2) asks for.
+pub(crate) unsafe fn connect(
+    fd: c_int,
+    name: *const u8,
+    length: u32,
+    real: impl FnOnce(*const u8, u32) -> c_int,
+) -> c_int {
+    if !library::is_active() {
+        return real(name, length);
+    }
+    // SAFETY: the caller's promise.
+    let peer = unsafe { address::read(name, length) };
+    let entry = socket::known(fd);
+    if !entry.is_socket() || peer == Address::None {
+        // In a replay too: AF_UNSPEC dissolves an association, other families (netlink) reach nobody.
+        return real(name, length);
+    }
+    let Some(log) = library::log() else {
+        if library::is_replaying() {
+            return refuse(error::ECONNREFUSED as c_int);
+        }
+        return real(name, length);
+    };
+    // A socket that is connecting already is asked how it goes: no new connection.
+    if entry.connection() != 0 && !entry.datagram() {
+        return real(name, length);
+    }
+    let target = if library::is_replaying() { redirect(&log, fd, entry, &peer) } else { Target::Real };
+    if matches!(target, Target::Real) && is_bypassed(&log, &peer) {
+        descriptors::set(fd, Entry::IGNORED);
+        return real(name, length);
+    }
+    let entry = entry.connected(log.new_connection(), false);
+    let time = sys::now();
+    let pending = log.begin(EventKind::Connect, fd, entry, 0, time, 2 * Address::MAX);
+    let result = match &target {
+        Target::Real => real(name, length),
+        Target::Agent(server) => real(server.pointer(), server.length()),
+        Target::Nowhere(errno) => refuse(*errno),
+    };
+    let outcome = if result == 0 { 0 } else { -sys::errno() };
+    match outcome {
+        0 => descriptors::set(fd, entry),
+        failed if failed == -(error::EINPROGRESS as c_int) || failed == -(error::EINTR as c_int) => {
+            descriptors::set(fd, entry);
+        }
+        _ => {}
+    }
+    if matches!(target, Target::Agent(_)) {
+        descriptors::set_peer(fd, &peer);
+    }
+    tell(pending, fd, &peer, outcome);
+    result
+}
+
+fn refuse(errno: c_int) -> c_int {
+    sys::set_errno(errno);
+    -1
+}
+
+/// Completes the record of a connect.
+fn tell(pending: Option<Pending>, fd: c_int, peer: &Address, outcome: c_int) {
+    let Some(pending) = pending else { return };
+    let in_progress = outcome == -(error::EINPROGRESS as c_int) || outcome == -(error::EINTR as c_int);
+    let local = if outcome == 0 || in_progress { address::local(fd) } else { Address::None };
+    let mut payload = [0; 2 * Address::MAX];
+    let length = encode_pair(&local, peer, &mut payload);
+    // SAFETY: the record was begun with room for two addresses.
+    unsafe { sys::copy(payload.as_ptr(), pending.payload(), length) };
+    let outcome = if in_progress { -(error::EINPROGRESS as c_int) } else { outcome };
+    pending.commit(i64::from(outcome), length);
+}
+
+fn is_bypassed(log: &Log, peer: &Address) -> bool {
+    matches!(log.replay_table().outcome(peer, 0), Outcome::Bypass)
+}
+
+/// Whether datagrams to `peer` may leave in a replay: to the program itself, and where the user said so.
+pub(crate) fn is_reachable(log: &Log, peer: &Address) -> bool {
+    log.replay_table().is_own_listener(peer) || is_bypassed(log, peer)
+}
+
+/// Where a connect to `peer` goes in a replay.
+fn redirect(log: &Log, fd: c_int, entry: Entry, peer: &Address) -> Target {
+    let table = log.replay_table();
+    if table.is_own_listener(peer) {
+        return Target::Real;
+    }
+    let unknown = match peer {
+        Address::Unix(..) => error::ENOENT,
+        _ => error::ECONNREFUSED,
+    };
+    match table.outcome(peer, unknown as c_int) {
+        Outcome::Bypass => return Target::Real,
+        Outcome::Refuse(errno) if !entry.datagram() => return Target::Nowhere(errno),
+        Outcome::Refuse(_) | Outcome::Redirect => {}
+    }
+    let v4 = Address::V4([127, 0, 0, 1], table.outbound_port_v4());
+    let server = match peer {
+        Address::V4(..) => v4,
+        Address::V6(..) => match table.outbound_port_v6() {
+            // No server on ::1: the same socket reaches 127.0.0.1 by its mapped address (RFC 4291, 2.5.5.2).
+            0 => Address::V6([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 127, 0, 0, 1], v4.port()),
+            port => Address::V6([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1], port),
+        },
+        Address::Unix(..) => {
+            name_unix(fd);
+            table.outbound_unix().unwrap_or_default()
+        }
+        Address::None => Address::None,
+    };
+    if server == Address::None || (server.port() == 0 && !matches!(server, Address::Unix(..))) {
+        return Target::Nowhere(unknown as c_int);
+    }
+    Target::Agent(SockAddr::from_address(&server))
+}
+
+/// Gives an unnamed unix socket a unique name (the autobind feature of unix(7)), by which the outbound server
+/// tells its clients apart.
+fn name_unix(fd: c_int) {
+    if matches!(address::local(fd), Address::Unix(_, 1..)) {
+        return;
+    }
+    let family = (net::AF_UNIX as u16).to_ne_bytes();
+    // SAFETY: an address of two bytes, the family, asks for a name.
+    unsafe { sys::call(nr::__NR_bind, [fd as usize, family.as_ptr() as usize, 2, 0, 0, 0]) };
+}

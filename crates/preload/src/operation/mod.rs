@@ -1,0 +1,16 @@
+//! What the hooks mean. Each operation gets the call's arguments as types, and `real`, which makes the
+//! program's own call; it returns what the program is to see.
+
+pub(crate) mod accept;
+pub(crate) mod close;
+pub(crate) mod connect;
+pub(crate) mod duplicate;
+pub(crate) mod listen;
+pub(crate) mod load;
+pub(crate) mod peer;
+pub(crate) mod process;
+pub(crate) mod shutdown;
+pub(crate) mod socket;
+pub(crate) mod system_call;
+pub(crate) mod transfer;
+pub(crate) mod wait;

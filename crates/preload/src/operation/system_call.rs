@@ -1,0 +1,64 @@
+//! syscall(2): the calls that the other hooks know, made by number. libuv closes its sockets so.
+
+use core::ffi::c_int;
+
+use koala_events::Address;
+
+use crate::library;
+use crate::operation::transfer::{self, Payload};
+use crate::operation::{accept, close, connect, duplicate, listen, shutdown, socket, wait};
+use crate::sys::{IoVec, Message, nr};
+
+/// Makes the call by `real`, which takes the six arguments, as the operation that it is.
+///
+/// # Safety
+///
+/// The arguments must be what the call asks for.
+pub(crate) unsafe fn call(number: isize, arguments: [usize; 6], real: impl Fn([usize; 6]) -> isize) -> isize {
+    if !library::is_active() {
+        return real(arguments);
+    }
+    let [a, b, c, d, e, _] = arguments;
+    let fd = a as c_int;
+    let int = || real(arguments) as c_int;
+    let buffer = || Payload::buffer(b as *const u8, c);
+    let vector = || Payload::vector(b as *const IoVec, c);
+    let nobody = (core::ptr::null(), 0);
+    let nowhere = || Address::None;
+    let all = || real(arguments);
+    // SAFETY: the caller's promise: each operation gets the arguments of its call.
+    unsafe {
+        match number as u32 {
+            nr::__NR_socket => socket::open(fd, b as c_int, int) as isize,
+            nr::__NR_accept | nr::__NR_accept4 => accept::accept(fd, b as *const u8, c as *const u32, int) as isize,
+            nr::__NR_listen => listen::listen(fd, int) as isize,
+            nr::__NR_connect => {
+                let to = |name: *const u8, length: u32| real([a, name as usize, length as usize, d, e, 0]) as c_int;
+                connect::connect(fd, b as *const u8, c as u32, to) as isize
+            }
+            nr::__NR_close => close::close(fd, int) as isize,
+            nr::__NR_close_range => close::close_range(a as u32, b as u32, c as u32, int) as isize,
+            nr::__NR_shutdown => shutdown::shutdown(fd, b as c_int, int) as isize,
+            nr::__NR_dup => duplicate::duplicate(fd, int) as isize,
+            nr::__NR_dup3 => duplicate::duplicate_to(fd, b as c_int, int) as isize,
+            nr::__NR_fcntl => duplicate::control(fd, b as c_int, int) as isize,
+            nr::__NR_read => transfer::receive(fd, buffer(), 0, nowhere, all),
+            nr::__NR_readv | nr::__NR_preadv2 => transfer::receive(fd, vector(), 0, nowhere, all),
+            nr::__NR_write => transfer::send(fd, buffer(), nobody, all),
+            nr::__NR_writev | nr::__NR_pwritev2 => transfer::send(fd, vector(), nobody, all),
+            nr::__NR_sendto => transfer::send(fd, buffer(), (e as *const u8, arguments[5] as u32), all),
+            nr::__NR_recvfrom => {
+                let from = || transfer::source(e as *const u8, arguments[5] as *const u32);
+                transfer::receive(fd, buffer(), d as c_int, from, all)
+            }
+            nr::__NR_sendmsg => transfer::send_message(fd, b as *const Message, all),
+            nr::__NR_recvmsg => transfer::receive_message(fd, b as *const Message, c as c_int, all),
+            nr::__NR_ppoll | nr::__NR_pselect6 | nr::__NR_epoll_pwait | nr::__NR_epoll_pwait2 => wait::wait(all),
+            #[cfg(target_arch = "x86_64")]
+            nr::__NR_dup2 => duplicate::duplicate_to(fd, b as c_int, int) as isize,
+            #[cfg(target_arch = "x86_64")]
+            nr::__NR_poll | nr::__NR_select | nr::__NR_epoll_wait => wait::wait(all),
+            _ => real(arguments),
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! System calls without libc: what koala does for itself must neither pass through its own hooks nor touch
+//! `errno`. Results are the kernel's: a value, or `-errno`.
+
+use core::arch::asm;
+use core::ffi::{c_int, c_void};
+use core::sync::atomic::{AtomicU64, Ordering};
+
+pub(crate) use linux_raw_sys::errno as error;
+pub(crate) use linux_raw_sys::general as nr;
+pub(crate) use linux_raw_sys::net;
+
+use crate::symbol::Symbol;
+
+/// One of `struct iovec` (readv(2)).
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct IoVec {
+    pub(crate) base: *mut u8,
+    pub(crate) length: usize,
+}
+
+/// `struct msghdr` (recvmsg(2)), as glibc and musl lay it out on 64-bit machines.
+#[repr(C)]
+pub(crate) struct Message {
+    pub(crate) name: *mut u8,
+    pub(crate) name_length: u32,
+    pub(crate) vector: *mut IoVec,
+    /// musl has an `int` and padding here; the kernel reads a `size_t`.
+    pub(crate) vector_length: usize,
+    pub(crate) control: *mut u8,
+    pub(crate) control_length: usize,
+    pub(crate) flags: c_int,
+}
+
+/// `struct timespec`.
+#[repr(C)]
+#[derive(Default)]
+pub(crate) struct TimeSpec {
+    pub(crate) seconds: i64,
+    pub(crate) nanoseconds: i64,
+}
+
+/// A system call with up to six arguments.
+///
+/// # Safety
+///
+/// The arguments must be what the call asks for.
+#[inline]
+pub(crate) unsafe fn call(number: u32, arguments: [usize; 6]) -> isize {
+    let [a, b, c, d, e, f] = arguments;
+    let result: isize;
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: the registers are those of the x86-64 system call convention; rcx and r11 are what it destroys.
+    unsafe {
+        asm!(
+            "syscall",
+            inlateout("rax") number as usize => result,
+            in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d, in("r8") e, in("r9") f,
+            lateout("rcx") _, lateout("r11") _,
+            options(nostack),
+        );
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: the registers are those of the arm64 system call convention, which destroys no others.
+    unsafe {
+        asm!(
+            "svc 0",
+            in("x8") number as usize,
+            inlateout("x0") a => result,
+            in("x1") b, in("x2") c, in("x3") d, in("x4") e, in("x5") f,
+            options(nostack),
+        );
+    }
+    result
+}
+
+/// getpid(2): no cached value, which a forked child would inherit.
+pub(crate) fn getpid() -> u32 {
+    // SAFETY: takes no arguments.
+    unsafe { call(nr::__NR_getpid, [0; 6]) as u32 }
+}
+
+/// gettid(2).
+pub(crate) fn gettid() -> u32 {
+    // SAFETY: takes no arguments.
+    unsafe { call(nr::__NR_gettid, [0; 6]) as u32 }
+}
+
+/// close(2).
+pub(crate) fn close(fd: c_int) {
+    // SAFETY: the caller's own descriptor.
+    unsafe { call(nr::__NR_close, [fd as usize, 0, 0, 0, 0, 0]) };
+}
+
+/// mmap(2) of new private memory, zeroed; null if there is none.
+pub(crate) fn allocate(size: usize) -> *mut u8 {
+    let protection = (nr::PROT_READ | nr::PROT_WRITE) as usize;
+    let flags = (nr::MAP_PRIVATE | nr::MAP_ANONYMOUS) as usize;
+    // SAFETY: a new anonymous mapping disturbs no other.
+    let address = unsafe { call(nr::__NR_mmap, [0, size, protection, flags, usize::MAX, 0]) };
+    if address < 0 { core::ptr::null_mut() } else { address as *mut u8 }
+}
+
+/// munmap(2).
+///
+/// # Safety
+///
+/// `address` must have come from [`allocate`] with this size, and nothing may point into it any longer.
+pub(crate) unsafe fn free(address: *mut u8, size: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { call(nr::__NR_munmap, [address as usize, size, 0, 0, 0, 0]) };
+}
+
+/// mmap(2) of a file that is shared with other processes; null if it can't be mapped.
+pub(crate) fn map_shared(fd: c_int, size: usize) -> *mut u8 {
+    let protection = (nr::PROT_READ | nr::PROT_WRITE) as usize;
+    // SAFETY: a new mapping disturbs no other.
+    let address = unsafe { call(nr::__NR_mmap, [0, size, protection, nr::MAP_SHARED as usize, fd as usize, 0]) };
+    if address < 0 { core::ptr::null_mut() } else { address as *mut u8 }
+}
+
+/// Copies `length` bytes; nothing if there are none.
+///
+/// # Safety
+///
+/// As for [`core::ptr::copy_nonoverlapping`].
+#[inline]
+pub(crate) unsafe fn copy(from: *const u8, to: *mut u8, length: usize) {
+    if length > 0 {
+        // SAFETY: the caller's promise.
+        unsafe { core::ptr::copy_nonoverlapping(from, to, length) };
+    }
+}
+
+/// The length of a C string, without its end.
+///
+/// # Safety
+///
+/// `text` must point to a string that ends.
+pub(crate) unsafe fn string_length(text: *const u8) -> usize {
+    let mut length = 0;
+    // SAFETY: the caller's promise: no byte behind the end is read.
+    while unsafe { *text.add(length) } != 0 {
+        length += 1;
+    }
+    length
+}
+
+/// The bytes of a C string.
+///
+/// # Safety
+///
+/// `text` must point to a string that ends, and that does not change while the result is in use.
+pub(crate) unsafe fn string<'a>(text: *const u8) -> &'a [u8] {
+    // SAFETY: the caller's promise.
+    unsafe { core::slice::from_raw_parts(text, string_length(text)) }
+}
+
+/// Wall-clock time in nanoseconds since 1970: by libc's function, which needs no system call (vdso(7)).
+pub(crate) fn now() -> u64 {
+    type ClockGetTime = unsafe extern "C" fn(c_int, *mut TimeSpec) -> c_int;
+    static CLOCK: Symbol = Symbol::new(c"clock_gettime");
+    let mut time = TimeSpec::default();
+    let clock = CLOCK.address();
+    if clock.is_null() {
+        // SAFETY: the time goes to a variable of ours.
+        unsafe { call(nr::__NR_clock_gettime, [0, &raw mut time as usize, 0, 0, 0, 0]) };
+    } else {
+        // SAFETY: clock_gettime(3) has this type; 0 is CLOCK_REALTIME.
+        unsafe { core::mem::transmute::<*mut c_void, ClockGetTime>(clock)(0, &raw mut time) };
+    }
+    (time.seconds as u64).wrapping_mul(1_000_000_000).wrapping_add(time.nanoseconds as u64)
+}
+
+/// `errno` of this thread.
+fn errno_location() -> *mut c_int {
+    type ErrnoLocation = unsafe extern "C" fn() -> *mut c_int;
+    static LOCATION: Symbol = Symbol::new(c"__errno_location");
+    let location = LOCATION.address();
+    if location.is_null() {
+        return core::ptr::null_mut();
+    }
+    // SAFETY: glibc and musl both export it with this type.
+    unsafe { core::mem::transmute::<*mut c_void, ErrnoLocation>(location)() }
+}
+
+/// Reads `errno`.
+pub(crate) fn errno() -> c_int {
+    let location = errno_location();
+    // SAFETY: libc's pointer to this thread's `errno`.
+    if location.is_null() { 0 } else { unsafe { *location } }
+}
+
+/// Sets `errno`: for calls that koala fails, or that it makes in libc's place.
+pub(crate) fn set_errno(value: c_int) {
+    let location = errno_location();
+    if !location.is_null() {
+        // SAFETY: libc's pointer to this thread's `errno`.
+        unsafe { *location = value };
+    }
+}
+
+/// A word that a forked child finds zero: how a process learns that it is not the one that it was, however it
+/// was forked. Null where the kernel cannot do that (before Linux 4.14).
+pub(crate) fn wiped_on_fork() -> *const AtomicU64 {
+    let page = allocate(4096);
+    if page.is_null() {
+        return core::ptr::null();
+    }
+    // SAFETY: the page was mapped just now; MADV_WIPEONFORK (madvise(2)) asks for private anonymous memory.
+    let result = unsafe { call(nr::__NR_madvise, [page as usize, 4096, nr::MADV_WIPEONFORK as usize, 0, 0, 0]) };
+    if result < 0 {
+        // SAFETY: nothing points to it yet.
+        unsafe { free(page, 4096) };
+        return core::ptr::null();
+    }
+    let word = page.cast::<AtomicU64>();
+    // SAFETY: the page is aligned and zeroed.
+    unsafe { (*word).store(1, Ordering::Relaxed) };
+    word
+}
