@@ -16,7 +16,9 @@ fn main() {
         .compile("koala_thread");
     // With unwinding (tests, clippy) the crate is linked with std as any other.
     if std::env::var("CARGO_CFG_PANIC").as_deref() == Ok("abort") {
-        for argument in ["-nostartfiles", "-nostdlib", "-Wl,-z,now", "-Wl,--gc-sections", "-Wl,-soname,libkoala.so"] {
+        for argument in
+            ["-nostartfiles", "-nostdlib", "-Wl,-z,now", "-Wl,--gc-sections", "-Wl,-soname,libkoala.so"]
+        {
             println!("cargo:rustc-cdylib-link-arg={argument}");
         }
     }

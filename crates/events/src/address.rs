@@ -122,3 +122,52 @@ impl fmt::Debug for Address {
         if let Self::None = self { f.write_str("none") } else { write!(f, "{self}") }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::string::ToString;
+
+    use super::*;
+
+    fn all() -> [(Address, &'static str); 6] {
+        [
+            (Address::None, ""),
+            (Address::V4([127, 0, 0, 1], 80), "127.0.0.1:80"),
+            (Address::V6([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1], 65535), "[::1]:65535"),
+            (Address::unix(b"/run/x.sock"), "unix:/run/x.sock"),
+            (Address::unix(b"\0abstract"), "unix:@abstract"),
+            (Address::unix(b""), "unix:"),
+        ]
+    }
+
+    #[test]
+    fn addresses_survive_encoding() {
+        for (address, text) in all() {
+            let mut bytes = [0; Address::MAX];
+            let length = address.encode(&mut bytes);
+            let (decoded, rest) = Address::decode(&bytes[..length]).unwrap();
+            assert_eq!((decoded, rest), (address, &[][..]));
+            assert_eq!(address.to_string(), text);
+            for cut in 0..length {
+                assert_eq!(Address::decode(&bytes[..cut]), None, "{text} cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_path_that_is_too_long_is_cut() {
+        let Address::Unix(_, length) = Address::unix(&[b'x'; 300]) else { panic!("not a unix address") };
+        assert_eq!(usize::from(length), PATH_MAX);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn arbitrary_bytes_are_decoded_or_refused(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..130)) {
+            if let Some((address, rest)) = Address::decode(&bytes) {
+                let mut encoded = [0; Address::MAX];
+                let length = address.encode(&mut encoded);
+                assert_eq!(&bytes[..bytes.len() - rest.len()], &encoded[..length]);
+            }
+        }
+    }
+}

@@ -201,7 +201,8 @@ impl Arena {
             && chunk_size.is_power_of_two()
             && chunk_count > 0
             && chunk_count <= 1 << 20
-            && chunks_offset(chunk_count) as u64 + u64::from(chunk_count) * u64::from(chunk_size) <= size as u64
+            && chunks_offset(chunk_count) as u64 + u64::from(chunk_count) * u64::from(chunk_size)
+                <= size as u64
             && (header.mode == Mode::Record as u32 || header.mode == Mode::Replay as u32);
         if !layout_holds {
             return Err(ArenaError::Layout);
@@ -306,6 +307,7 @@ impl Arena {
     }
 
     /// One more than the highest chunk that was ever claimed.
+    #[cfg(feature = "reader")]
     pub(crate) fn high_water(&self) -> u32 {
         self.header().high_water.load(Ordering::Acquire).min(self.chunk_count)
     }
@@ -315,6 +317,7 @@ impl Arena {
     /// # Safety
     ///
     /// No thread of any process may still hold a pointer into the chunk.
+    #[cfg(feature = "reader")]
     pub(crate) unsafe fn release_chunk(&self, index: u32) {
         // SAFETY: the whole chunk lies in the region, and is ours until the owner word is cleared below.
         unsafe { ptr::write_bytes(self.chunk(index), 0, self.chunk_size as usize) };

@@ -99,13 +99,7 @@ pub struct Reader {
 impl Reader {
     /// A reader that begins with the oldest record that the arena still holds.
     pub fn new(arena: Arena) -> Self {
-        Self {
-            arena,
-            chunks: Vec::new(),
-            processes: BTreeMap::new(),
-            unfinished: 0,
-            busy: Vec::new(),
-        }
+        Self { arena, chunks: Vec::new(), processes: BTreeMap::new(), unfinished: 0, busy: Vec::new() }
     }
 
     /// The log.

@@ -17,6 +17,7 @@ pub(crate) const VOID: u32 = 4 << 28;
 const LENGTH: u32 = (1 << 28) - 1;
 
 /// The state in a record's first word.
+#[cfg(feature = "reader")]
 pub(crate) const fn state(word: u32) -> u32 {
     word & !LENGTH
 }

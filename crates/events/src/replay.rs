@@ -179,13 +179,78 @@ impl ReplayTable {
 
     /// The addresses that processes of the program said they listen on.
     pub fn listeners(&self) -> impl Iterator<Item = Address> {
-        self.listeners
-            .iter()
-            .filter(|slot| slot.state.load(Ordering::Acquire) == SET)
-            .filter_map(Slot::load)
+        self.listeners.iter().filter(|slot| slot.state.load(Ordering::Acquire) == SET).filter_map(Slot::load)
     }
 }
 
 fn is_loopback(ip: &[u8; 16]) -> bool {
-    matches!(ip, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1] | [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 127, ..])
+    matches!(
+        ip,
+        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1] | [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 127, ..]
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::boxed::Box;
+    use std::vec::Vec;
+
+    use super::*;
+
+    fn table() -> Box<ReplayTable> {
+        let zeros = std::vec![0u64; size_of::<ReplayTable>().div_ceil(8)].into_boxed_slice();
+        // SAFETY: a table of zeros is a valid, empty one, and the memory is large and aligned enough.
+        unsafe { Box::from_raw(Box::into_raw(zeros).cast::<ReplayTable>()) }
+    }
+
+    const REDIS: Address = Address::V4([10, 0, 0, 1], 6379);
+
+    #[test]
+    fn an_empty_table_refuses_everything() {
+        let table = std::mem::ManuallyDrop::new(table());
+        assert_eq!(table.outcome(&REDIS, 111), Outcome::Refuse(111));
+        assert_eq!((table.outbound_port_v4(), table.outbound_unix()), (0, None));
+    }
+
+    #[test]
+    fn the_newest_rule_for_a_peer_counts() {
+        let table = std::mem::ManuallyDrop::new(table());
+        table.set_peer(&REDIS, Outcome::Redirect);
+        assert_eq!(table.outcome(&REDIS, 111), Outcome::Redirect);
+        table.set_peer(&REDIS, Outcome::Refuse(110));
+        assert_eq!(table.outcome(&REDIS, 111), Outcome::Refuse(110));
+    }
+
+    #[test]
+    fn a_port_is_bypassed_on_every_host() {
+        let table = std::mem::ManuallyDrop::new(table());
+        table.set_peer(&Address::V4([0; 4], 9003), Outcome::Bypass);
+        assert_eq!(table.outcome(&Address::V4([10, 1, 2, 3], 9003), 111), Outcome::Bypass);
+        assert_eq!(table.outcome(&REDIS, 111), Outcome::Refuse(111));
+    }
+
+    #[test]
+    fn more_peers_than_fit_are_left_to_the_server() {
+        let table = std::mem::ManuallyDrop::new(table());
+        for port in 1..=PEERS as u16 + 1 {
+            table.set_peer(&Address::V4([10, 0, 0, 1], port), Outcome::Redirect);
+        }
+        assert_eq!(table.outcome(&Address::V4([10, 9, 9, 9], 1), 111), Outcome::Redirect);
+    }
+
+    #[test]
+    fn own_listeners_are_recognised_as_they_are_reached() {
+        let table = std::mem::ManuallyDrop::new(table());
+        table.listen(&Address::V4([0; 4], 8080));
+        table.listen(&Address::V6([0; 16], 9090));
+        table.listen(&Address::unix(b"/run/php.sock"));
+        table.listen(&Address::unix(b"/run/php.sock"));
+        assert_eq!(table.listeners().collect::<Vec<_>>().len(), 3);
+        assert!(table.is_own_listener(&Address::V4([127, 0, 0, 1], 8080)));
+        assert!(table.is_own_listener(&Address::V4([127, 0, 0, 1], 9090)));
+        assert!(table.is_own_listener(&Address::unix(b"/run/php.sock")));
+        assert!(!table.is_own_listener(&Address::V4([10, 0, 0, 1], 8080)));
+        assert!(!table.is_own_listener(&Address::V4([127, 0, 0, 1], 8081)));
+        assert!(!table.is_own_listener(&Address::unix(b"/run/other.sock")));
+    }
 }

@@ -304,11 +304,8 @@ impl Writer {
         header.tid.store(thread.tid.load(Ordering::Relaxed), Ordering::Relaxed);
         header.parked.store(0, Ordering::Relaxed);
         header.process.store(process, Ordering::Release);
-        let cursor = if spare.is_some() {
-            header.cursor.load(Ordering::Relaxed)
-        } else {
-            CHUNK_HEADER_SIZE as u32
-        };
+        let cursor =
+            if spare.is_some() { header.cursor.load(Ordering::Relaxed) } else { CHUNK_HEADER_SIZE as u32 };
         // A handler may have acquired one while this one was being prepared: it goes back unused.
         let handlers = thread.chunk.swap(0, Ordering::Relaxed);
         if handlers != 0 {

@@ -307,15 +307,27 @@ fn many_threads_and_a_reader() {
 #[derive(Clone, Debug)]
 enum Step {
     /// Begins an append; while another is open on the thread, this is a signal handler.
-    Begin { thread: usize, connection: u64, length: usize },
+    Begin {
+        thread: usize,
+        connection: u64,
+        length: usize,
+    },
     /// Says what the innermost open append is about to send.
-    Intend { thread: usize },
+    Intend {
+        thread: usize,
+    },
     /// Commits it.
-    Commit { thread: usize },
+    Commit {
+        thread: usize,
+    },
     /// Withdraws it.
-    Void { thread: usize },
+    Void {
+        thread: usize,
+    },
     /// Jumps out of it: it will never be finished.
-    Abandon { thread: usize },
+    Abandon {
+        thread: usize,
+    },
     Poll,
 }
 
@@ -405,7 +417,7 @@ proptest! {
                 torn += 1;
             }
         }
-        poll(&mut reader, 0).into_iter().for_each(|one| told.push(one));
+        told.extend(poll(&mut reader, 0));
         reader.process_ended(writer.process());
         told.extend(poll(&mut reader, 1));
         prop_assert!(poll(&mut reader, 1 << 40).is_empty());
@@ -453,10 +465,12 @@ proptest! {
         let mut garbage = garbage;
         let size = garbage.len() * 8;
         // SAFETY: the region is large enough and nobody else has it.
-        prop_assert!(unsafe { Arena::open(garbage.as_mut_ptr().cast(), size) }.is_err());
+        let arena = unsafe { Arena::open(garbage.as_mut_ptr().cast(), size) };
+        prop_assert!(arena.is_err());
         garbage[0] = u64::from_le_bytes(*b"KOALALOG");
         garbage[1] = 1 | (1 << 32);
         // SAFETY: as above.
-        prop_assert!(unsafe { Arena::open(garbage.as_mut_ptr().cast(), size) }.is_err());
+        let arena = unsafe { Arena::open(garbage.as_mut_ptr().cast(), size) };
+        prop_assert!(arena.is_err());
     }
 }

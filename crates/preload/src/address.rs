@@ -146,8 +146,59 @@ pub(crate) fn option(fd: c_int, name: u32) -> Option<u32> {
     let result = unsafe {
         sys::call(
             nr::__NR_getsockopt,
-            [fd as usize, net::SOL_SOCKET as usize, name as usize, &raw mut value as usize, &raw mut length as usize, 0],
+            [
+                fd as usize,
+                net::SOL_SOCKET as usize,
+                name as usize,
+                &raw mut value as usize,
+                &raw mut length as usize,
+                0,
+            ],
         )
     };
     (result >= 0).then_some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_survive_the_kernels_form() {
+        let addresses = [
+            Address::V4([127, 0, 0, 1], 8080),
+            Address::V6([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7], 443),
+            Address::unix(b"/run/php.sock"),
+            Address::unix(b"\0abstract"),
+            Address::unix(&[b'x'; PATH_MAX]),
+        ];
+        for address in addresses {
+            let kernel = SockAddr::from_address(&address);
+            assert_eq!(kernel.to_address(), address);
+        }
+    }
+
+    #[test]
+    fn addresses_that_end_too_early_are_none() {
+        let kernel = SockAddr::from_address(&Address::V6([1; 16], 443));
+        for length in 0..24 {
+            // SAFETY: the buffer is longer than that.
+            assert_eq!(unsafe { read(kernel.pointer(), length) }, Address::None, "{length}");
+        }
+        // SAFETY: null is allowed.
+        assert_eq!(unsafe { read(core::ptr::null(), 16) }, Address::None);
+    }
+
+    #[test]
+    fn a_socket_tells_its_ends() {
+        use std::os::fd::AsRawFd;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert_eq!(local(listener.as_raw_fd()), Address::V4([127, 0, 0, 1], port));
+        assert_eq!(peer(client.as_raw_fd()), Address::V4([127, 0, 0, 1], port));
+        assert_eq!(peer(listener.as_raw_fd()), Address::None);
+        assert_eq!(option(client.as_raw_fd(), crate::sys::net::SO_TYPE), Some(crate::sys::net::SOCK_STREAM));
+        assert_eq!(option(-1, crate::sys::net::SO_TYPE), None);
+    }
 }

@@ -202,8 +202,12 @@ pub(crate) fn each(first: u32, last: u32, mut visit: impl FnMut(c_int)) {
             let leaf = leaf.load(Ordering::Acquire);
             for at in 0..LEAF {
                 let fd = base + at as u32;
+                if leaf.is_null() || fd < first || fd > last {
+                    continue;
+                }
                 // SAFETY: a leaf that is set has LEAF entries, and is never unmapped.
-                if !leaf.is_null() && fd >= first && fd <= last && unsafe { (*leaf.add(at)).load(Ordering::Relaxed) } != 0 {
+                let known = unsafe { (*leaf.add(at)).load(Ordering::Relaxed) } != 0;
+                if known {
                     visit(fd as c_int);
                 }
             }
@@ -240,5 +244,55 @@ pub(crate) fn peer(fd: c_int) -> Option<Address> {
     match Address::decode(&bytes) {
         Some((Address::None, _)) | None => None,
         Some((address, _)) => Some(address),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_keeps_what_it_is_told() {
+        let entry = Entry::socket(false).connected(0xff_ffff_ffff, true);
+        assert!(entry.is_socket() && entry.inbound() && !entry.datagram() && !entry.gap() && !entry.shared());
+        assert_eq!(entry.connection(), 0xff_ffff_ffff);
+        assert!(entry.share().shared());
+        assert_eq!(entry.share().connection(), entry.connection());
+        assert!(Entry::socket(true).connected(1, false).datagram());
+        assert!(!Entry::IGNORED.is_socket() && !Entry::UNKNOWN.is_socket());
+    }
+
+    #[test]
+    fn descriptors_are_told_apart() {
+        // Numbers that no other test uses.
+        let (first, second) = (700_000, 700_001);
+        let entry = Entry::socket(false).connected(77, false);
+        assert!(get(first) == Entry::UNKNOWN);
+        set(first, entry);
+        set(second, entry.share());
+        assert!(is_elsewhere(first, 77) && is_elsewhere(second, 77));
+        let mut seen = Vec::new();
+        each(first as u32, second as u32, |fd| seen.push(fd));
+        assert_eq!(seen, [first, second]);
+        assert!(take(first) == entry && get(first) == Entry::UNKNOWN);
+        assert!(!is_elsewhere(second, 77));
+        mark_gap(second);
+        assert!(get(second).gap());
+        clear_gap(second);
+        assert!(!get(second).gap());
+        set(-1, entry);
+        set(i32::MAX, entry);
+        assert!(get(-1) == Entry::UNKNOWN && get(i32::MAX) == Entry::UNKNOWN);
+    }
+
+    #[test]
+    fn the_peer_that_was_asked_for_is_remembered() {
+        assert_eq!(peer(700_100), None);
+        for address in [Address::V4([10, 0, 0, 1], 6379), Address::unix(&[b'p'; 108])] {
+            set_peer(700_100, &address);
+            assert_eq!(peer(700_100), Some(address));
+        }
+        set_peer(700_100, &Address::None);
+        assert_eq!(peer(700_100), None);
     }
 }

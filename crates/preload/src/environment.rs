@@ -206,10 +206,11 @@ impl ChildEnvironment {
         for at in 0..count {
             // SAFETY: `at` is below the length of the list.
             let entry = unsafe { *given.add(at) };
-            // SAFETY: an entry is a C string.
-            if KEPT.iter().zip(&KEPT_AT).all(|(name, kept)| {
-                kept.load(Ordering::Acquire).is_null() || !unsafe { starts_with(entry, name) }
-            }) {
+            let replaced = |(name, kept): (&&[u8], &AtomicPtr<u8>)| {
+                // SAFETY: an entry is a C string.
+                !kept.load(Ordering::Acquire).is_null() && unsafe { starts_with(entry, name) }
+            };
+            if !KEPT.iter().zip(&KEPT_AT).any(replaced) {
                 // SAFETY: the list has room for `count` entries and ours.
                 unsafe { *list.add(length) = entry };
                 length += 1;

@@ -10,7 +10,7 @@ use koala_events::Address;
 use crate::environment;
 use crate::operation::transfer::{self, Payload};
 use crate::operation::{
-    accept, close, connect, duplicate, listen, load, peer, process, shutdown, socket, system_call, wait,
+    accept, close, connect, duplicate, listen, peer, process, shutdown, socket, system_call, wait,
 };
 use crate::symbol::{Symbol, Unavailable};
 use crate::sys::{IoVec, Message};
@@ -160,11 +160,13 @@ hooks! {
     /// recvfrom(2)
     fn recvfrom(fd: c_int, buffer: *mut u8, length: usize, flags: c_int, name: *mut u8, name_length: *mut u32) -> isize
         = |real| transfer::receive(fd, Payload::buffer(buffer, length), flags,
+            // SAFETY: what the kernel filled.
             || unsafe { transfer::source(name, name_length) },
             || real(fd, buffer, length, flags, name, name_length));
     /// recvfrom(2), fortified
     fn __recvfrom_chk(fd: c_int, buffer: *mut u8, length: usize, size: usize, flags: c_int, name: *mut u8, name_length: *mut u32) -> isize
         = |real| transfer::receive(fd, Payload::buffer(buffer, length), flags,
+            // SAFETY: what the kernel filled.
             || unsafe { transfer::source(name, name_length) },
             || real(fd, buffer, length, size, flags, name, name_length));
     /// recvmsg(2)
@@ -222,13 +224,14 @@ hooks! {
 hooks! {
     /// fork(2)
     fn fork() -> c_int
-        = |real| process::fork(|| real());
+        = |real| process::fork(real);
     /// fork(2), as glibc also exports it
     fn __fork() -> c_int
-        = |real| process::fork(|| real());
+        = |real| process::fork(real);
     /// _Fork(3)
+    #[allow(non_snake_case, reason = "its name in libc")]
     fn _Fork() -> c_int
-        = |real| process::fork(|| real());
+        = |real| process::fork(real);
     /// execve(2)
     fn execve(path: *const c_char, arguments: *const *const c_char, environment: *const *const u8) -> c_int
         = |real| process::with_environment(environment, |environment| real(path, arguments, environment));
@@ -274,7 +277,8 @@ mod jumps {
     use core::arch::naked_asm;
     use core::ffi::{c_char, c_int, c_void};
 
-    use super::{Symbol, load, process};
+    use super::{Symbol, process};
+    use crate::operation::load;
 
     /// thread.c calls these by names that no program has.
     #[unsafe(no_mangle)]

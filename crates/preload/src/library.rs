@@ -8,12 +8,12 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use koala_events::{EventKind, Pending, Record, ReplayTable, Source, Writer, flags};
 
+use crate::attach;
 use crate::descriptors::{self, Entry};
 use crate::environment::{self, Mode};
 use crate::symbol::Symbol;
 use crate::sys::{self, nr};
 use crate::thread::Thread;
-use crate::attach;
 
 const FRESH: u32 = 0;
 const STARTING: u32 = 1;
@@ -98,12 +98,12 @@ pub(crate) fn is_replaying() -> bool {
 
 #[cold]
 fn is_vfork_child(thread: &Thread) -> bool {
-    // SAFETY: ATTACHED means that the writer was written.
-    let pid = match STATE.load(Ordering::Acquire) {
-        ATTACHED => unsafe { writer() }.pid(),
-        // Not attached: there is nothing that the child could spoil.
-        _ => return false,
-    };
+    if STATE.load(Ordering::Acquire) != ATTACHED {
+        // There is nothing yet that the child could spoil.
+        return false;
+    }
+    // SAFETY: ATTACHED was seen.
+    let pid = unsafe { writer() }.pid();
     if sys::getpid() != pid {
         // A forked child, which has its own memory, is no vfork child.
         return is_same_process();
@@ -206,10 +206,13 @@ fn watch_threads() {
     static KEY_CREATE: Symbol = Symbol::new(c"pthread_key_create");
     let create = KEY_CREATE.address();
     let mut key = 0;
+    if create.is_null() {
+        return;
+    }
     // SAFETY: pthread_key_create(3) has this type.
-    if !create.is_null()
-        && unsafe { core::mem::transmute::<*mut c_void, KeyCreate>(create)(&raw mut key, thread_ended) } == 0
-    {
+    let result =
+        unsafe { core::mem::transmute::<*mut c_void, KeyCreate>(create)(&raw mut key, thread_ended) };
+    if result == 0 {
         THREAD_KEY.store(key.wrapping_add(1), Ordering::Relaxed);
     }
 }

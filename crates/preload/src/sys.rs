@@ -115,7 +115,8 @@ pub(crate) unsafe fn free(address: *mut u8, size: usize) {
 pub(crate) fn map_shared(fd: c_int, size: usize) -> *mut u8 {
     let protection = (nr::PROT_READ | nr::PROT_WRITE) as usize;
     // SAFETY: a new mapping disturbs no other.
-    let address = unsafe { call(nr::__NR_mmap, [0, size, protection, nr::MAP_SHARED as usize, fd as usize, 0]) };
+    let address =
+        unsafe { call(nr::__NR_mmap, [0, size, protection, nr::MAP_SHARED as usize, fd as usize, 0]) };
     if address < 0 { core::ptr::null_mut() } else { address as *mut u8 }
 }
 
@@ -208,7 +209,8 @@ pub(crate) fn wiped_on_fork() -> *const AtomicU64 {
         return core::ptr::null();
     }
     // SAFETY: the page was mapped just now; MADV_WIPEONFORK (madvise(2)) asks for private anonymous memory.
-    let result = unsafe { call(nr::__NR_madvise, [page as usize, 4096, nr::MADV_WIPEONFORK as usize, 0, 0, 0]) };
+    let result =
+        unsafe { call(nr::__NR_madvise, [page as usize, 4096, nr::MADV_WIPEONFORK as usize, 0, 0, 0]) };
     if result < 0 {
         // SAFETY: nothing points to it yet.
         unsafe { free(page, 4096) };

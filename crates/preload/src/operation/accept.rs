@@ -44,7 +44,9 @@ pub(crate) unsafe fn accept(
     };
     let time = sys::now();
     let local = address::local(fd);
-    let told = if room == 0 { Address::None } else {
+    let told = if room == 0 {
+        Address::None
+    } else {
         // SAFETY: the kernel wrote as many bytes as fit into the room, and the address's length.
         unsafe { address::read(peer, room.min(*length)) }
     };

@@ -21,7 +21,14 @@ pub(crate) fn listen(fd: c_int, real: impl FnOnce() -> c_int) -> c_int {
         log.replay_table().listen(&address);
         let mut payload = [0; Address::MAX];
         let length = address.encode(&mut payload);
-        log.append(EventKind::Listen, fd, Entry::UNKNOWN, 0, sys::now(), payload.get(..length).unwrap_or(&[]));
+        log.append(
+            EventKind::Listen,
+            fd,
+            Entry::UNKNOWN,
+            0,
+            sys::now(),
+            payload.get(..length).unwrap_or(&[]),
+        );
     }
     result
 }

@@ -12,12 +12,7 @@ use crate::sys;
 /// # Safety
 ///
 /// `name` and `length` must be what getpeername(2) asks for.
-pub(crate) unsafe fn peer(
-    fd: c_int,
-    name: *mut u8,
-    length: *mut u32,
-    real: impl FnOnce() -> c_int,
-) -> c_int {
+pub(crate) unsafe fn peer(fd: c_int, name: *mut u8, length: *mut u32, real: impl FnOnce() -> c_int) -> c_int {
     // SAFETY: the caller's promise.
     let room = if length.is_null() { 0 } else { unsafe { *length } };
     let result = real();

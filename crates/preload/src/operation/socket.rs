@@ -79,7 +79,8 @@ fn recognise(fd: c_int) -> Entry {
         _ => match library::log() {
             Some(log) => {
                 // A named unix socket with an unnamed peer is the end of a server.
-                let accepted = matches!((&local, &peer), (Address::Unix(_, 1..), Address::None | Address::Unix(_, 0)));
+                let accepted =
+                    matches!((&local, &peer), (Address::Unix(_, 1..), Address::None | Address::Unix(_, 0)));
                 let entry = entry.connected(log.new_connection(), accepted);
                 let mut payload = [0; 2 * Address::MAX];
                 let length = encode_pair(&local, &peer, &mut payload);

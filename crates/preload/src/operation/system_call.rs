@@ -30,10 +30,14 @@ pub(crate) unsafe fn call(number: isize, arguments: [usize; 6], real: impl Fn([u
     unsafe {
         match number as u32 {
             nr::__NR_socket => socket::open(fd, b as c_int, int) as isize,
-            nr::__NR_accept | nr::__NR_accept4 => accept::accept(fd, b as *const u8, c as *const u32, int) as isize,
+            nr::__NR_accept | nr::__NR_accept4 => {
+                accept::accept(fd, b as *const u8, c as *const u32, int) as isize
+            }
             nr::__NR_listen => listen::listen(fd, int) as isize,
             nr::__NR_connect => {
-                let to = |name: *const u8, length: u32| real([a, name as usize, length as usize, d, e, 0]) as c_int;
+                let to = |name: *const u8, length: u32| {
+                    real([a, name as usize, length as usize, d, e, 0]) as c_int
+                };
                 connect::connect(fd, b as *const u8, c as u32, to) as isize
             }
             nr::__NR_close => close::close(fd, int) as isize,
@@ -53,7 +57,9 @@ pub(crate) unsafe fn call(number: isize, arguments: [usize; 6], real: impl Fn([u
             }
             nr::__NR_sendmsg => transfer::send_message(fd, b as *const Message, all),
             nr::__NR_recvmsg => transfer::receive_message(fd, b as *const Message, c as c_int, all),
-            nr::__NR_ppoll | nr::__NR_pselect6 | nr::__NR_epoll_pwait | nr::__NR_epoll_pwait2 => wait::wait(all),
+            nr::__NR_ppoll | nr::__NR_pselect6 | nr::__NR_epoll_pwait | nr::__NR_epoll_pwait2 => {
+                wait::wait(all)
+            }
             #[cfg(target_arch = "x86_64")]
             nr::__NR_dup2 => duplicate::duplicate_to(fd, b as c_int, int) as isize,
             #[cfg(target_arch = "x86_64")]

@@ -145,8 +145,7 @@ unsafe fn before_send(fd: c_int, payload: &Payload, to: (*const u8, u32)) -> Sen
         let peer = unsafe { address::read(to.0, to.1) };
         let log = library::log();
         let entry = log.map_or(entry, |log| numbered(&log, fd, entry));
-        let held_back =
-            library::is_replaying() && !log.is_some_and(|log| connect::is_reachable(&log, &peer));
+        let held_back = library::is_replaying() && !log.is_some_and(|log| connect::is_reachable(&log, &peer));
         return Sending::Datagram { log, entry, peer, held_back };
     }
     let length = payload.length();
@@ -379,10 +378,10 @@ pub(crate) unsafe fn source(name: *const u8, length: *const u32) -> Address {
 ///
 /// `message` must be what sendmsg(2) asks for.
 pub(crate) unsafe fn send_message(fd: c_int, message: *const Message, real: impl FnOnce() -> isize) -> isize {
-    // SAFETY: the caller's promise.
     let to = if message.is_null() {
         (core::ptr::null(), 0)
     } else {
+        // SAFETY: the caller's promise.
         unsafe { ((*message).name.cast_const(), (*message).name_length) }
     };
     // SAFETY: the caller's promise.
@@ -430,8 +429,13 @@ unsafe fn forget_passed(message: *const Message) {
     left &= 0xffff_ffff;
     while !at.is_null() && left >= HEAD {
         // SAFETY: `left` bytes are there, and a control message begins with its length, level and kind.
-        let (length, level, kind) =
-            unsafe { (at.cast::<u32>().read_unaligned() as usize, at.add(8).cast::<u32>().read_unaligned(), at.add(12).cast::<u32>().read_unaligned()) };
+        let (length, level, kind) = unsafe {
+            (
+                at.cast::<u32>().read_unaligned() as usize,
+                at.add(8).cast::<u32>().read_unaligned(),
+                at.add(12).cast::<u32>().read_unaligned(),
+            )
+        };
         if length < HEAD || length > left {
             return;
         }
@@ -451,5 +455,35 @@ unsafe fn forget_passed(message: *const Message) {
         // SAFETY: the next control message begins within what is left.
         at = unsafe { at.add(step) };
         left -= step;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_part_of_a_vector_can_be_copied() {
+        let parts = [&b"abc"[..], b"", b"defgh", b"i"];
+        let vector: Vec<IoVec> =
+            parts.iter().map(|part| IoVec { base: part.as_ptr().cast_mut(), length: part.len() }).collect();
+        let payload = Payload::vector(vector.as_ptr(), vector.len());
+        let whole = b"abcdefghi";
+        assert_eq!(payload.length(), whole.len());
+        for from in 0..=whole.len() {
+            for length in 0..=whole.len() - from {
+                let mut out = vec![0; length];
+                // SAFETY: the parts hold `whole`, of which the range is a part.
+                unsafe { payload.copy(from, out.as_mut_ptr(), length) };
+                assert_eq!(out, whole[from..from + length]);
+            }
+        }
+    }
+
+    #[test]
+    fn no_vector_is_empty() {
+        assert_eq!(Payload::vector(core::ptr::null(), 5).length(), 0);
+        // SAFETY: null is allowed.
+        assert_eq!(unsafe { Payload::message(core::ptr::null()) }.length(), 0);
     }
 }
