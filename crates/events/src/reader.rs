@@ -14,6 +14,10 @@ use crate::record::{
 /// and is not in the log yet.
 const PATIENCE: u64 = 100_000_000;
 
+/// How long, in nanoseconds, a record that is not finished is waited for when its thread has gone on: either a
+/// signal handler appended in the middle of it, or jumped out of it, and it never will be.
+const GIVE_UP: u64 = 2_000_000_000;
+
 /// A process that has a place in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProcessInfo {
@@ -52,8 +56,8 @@ struct Staged {
     sequence: u64,
     chunk: u32,
     offset: u32,
-    /// The record's call is still under way.
-    under_way: bool,
+    /// When it was first seen with its call still under way; `None` if the call is over.
+    under_way: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -75,8 +79,8 @@ struct Chunk {
     process: u64,
     /// Where the next unseen record begins.
     cursor: u32,
-    /// Offsets of records that were seen claimed, and not complete.
-    claimed: Vec<u32>,
+    /// Records that were seen claimed and not complete: their offsets, and when that was.
+    claimed: Vec<(u32, u64)>,
     /// Records seen and not delivered.
     staged: u32,
     /// The thread of the last record seen; 0 before the first.
@@ -132,7 +136,7 @@ impl Reader {
     /// process; then the threads that park. `now` is any clock in nanoseconds that does not jump.
     pub fn poll(&mut self, now: u64, mut deliver: impl FnMut(Notice<'_, '_>)) -> Poll {
         let ended: Vec<u64> = self.processes.iter().filter(|(_, p)| p.ended).map(|(&id, _)| id).collect();
-        self.scan();
+        self.scan(now);
         let mut poll = Poll::default();
         for (&id, process) in &mut self.processes {
             deliver_process(
@@ -157,7 +161,7 @@ impl Reader {
     }
 
     /// Looks at every claimed chunk for records that were not seen before.
-    fn scan(&mut self) {
+    fn scan(&mut self, now: u64) {
         let high_water = self.arena.high_water();
         if self.chunks.len() < high_water as usize {
             self.chunks.resize(high_water as usize, Chunk::default());
@@ -177,7 +181,7 @@ impl Reader {
             if process.pid == 0 {
                 process.pid = header.pid.load(Ordering::Relaxed);
             }
-            scan_chunk(&self.arena, index, chunk, process, &mut self.unfinished);
+            scan_chunk(&self.arena, index, chunk, process, &mut self.unfinished, now);
         }
     }
 
@@ -240,32 +244,50 @@ fn more(arena: &Arena, index: u32, offset: u32) -> bool {
 }
 
 /// Looks at a chunk for records that were not seen before, and at those that were not complete.
-fn scan_chunk(arena: &Arena, index: u32, chunk: &mut Chunk, process: &mut Process, unfinished: &mut u64) {
+fn scan_chunk(
+    arena: &Arena,
+    index: u32,
+    chunk: &mut Chunk,
+    process: &mut Process,
+    unfinished: &mut u64,
+    now: u64,
+) {
     if !chunk.claimed.is_empty() {
         let mut claimed = core::mem::take(&mut chunk.claimed);
-        claimed.retain(|&offset| !stage(arena, index, offset, chunk, process));
-        if process.ended {
-            *unfinished += claimed.len() as u64;
-            claimed.clear();
-        }
-        claimed.append(&mut chunk.claimed);
+        claimed.retain(|&(offset, since)| {
+            if stage(arena, index, offset, chunk, process, now) {
+                return false;
+            }
+            let given_up = process.ended || gone_on(arena, index, chunk.cursor, offset, now, since);
+            *unfinished += u64::from(given_up);
+            !given_up
+        });
         chunk.claimed = claimed;
     }
     while let Some(word) = word(arena, index, chunk.cursor) {
         let offset = chunk.cursor;
-        if !stage(arena, index, offset, chunk, process) {
+        if !stage(arena, index, offset, chunk, process, now) {
             if process.ended {
                 *unfinished += 1;
             } else {
-                chunk.claimed.push(offset);
+                chunk.claimed.push((offset, now));
             }
         }
         chunk.cursor = offset + length(word);
     }
 }
 
+/// Whether the thread that began the record at `offset`, seen unfinished at `since`, has long gone on to others.
+fn gone_on(arena: &Arena, index: u32, cursor: u32, offset: u32, now: u64, since: u64) -> bool {
+    if now.saturating_sub(since) < GIVE_UP {
+        return false;
+    }
+    let behind = word(arena, index, offset).map_or(cursor, |word| offset + length(word));
+    cursor > behind || arena.chunk_header(index).sealed.load(Ordering::Acquire) != 0
+}
+
 /// Stages the record at `offset` if it is complete. False if it is still being written.
-fn stage(arena: &Arena, index: u32, offset: u32, chunk: &mut Chunk, process: &mut Process) -> bool {
+fn stage(arena: &Arena, index: u32, offset: u32, chunk: &mut Chunk, process: &mut Process, now: u64) -> bool {
     let Some(word) = word(arena, index, offset) else { return true };
     let Some(header) = header(arena, index, offset) else { return true };
     match state(word) {
@@ -276,7 +298,12 @@ fn stage(arena: &Arena, index: u32, offset: u32, chunk: &mut Chunk, process: &mu
     let sequence = header.sequence;
     chunk.staged += 1;
     chunk.tid = header.tid;
-    process.staged.push(Staged { sequence, chunk: index, offset, under_way: state(word) == INTENT });
+    process.staged.push(Staged {
+        sequence,
+        chunk: index,
+        offset,
+        under_way: (state(word) == INTENT).then_some(now),
+    });
     true
 }
 
@@ -316,13 +343,16 @@ fn deliver_process(
             process.missing_since = 0;
         }
         let Some(header) = header(arena, entry.chunk, entry.offset) else { return false };
-        if entry.under_way {
-            entry.under_way = state(header.word.load(Ordering::Acquire)) == INTENT;
+        if entry.under_way.is_some() && state(header.word.load(Ordering::Acquire)) != INTENT {
+            entry.under_way = None;
         }
         let connection = header.connection;
         // What happens on a connection waits for a call on it that is under way; what happens elsewhere does not.
-        let unconfirmed = entry.under_way && process.ended;
-        if (entry.under_way && !unconfirmed) || (connection != 0 && busy.contains(&connection)) {
+        let cursor = chunks.get(entry.chunk as usize).map_or(0, |chunk| chunk.cursor);
+        let unconfirmed = entry.under_way.is_some_and(|since| {
+            process.ended || gone_on(arena, entry.chunk, cursor, entry.offset, now, since)
+        });
+        if (entry.under_way.is_some() && !unconfirmed) || (connection != 0 && busy.contains(&connection)) {
             busy.push(connection);
             return true;
         }

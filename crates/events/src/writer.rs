@@ -62,14 +62,17 @@ pub struct Record {
 
 /// A record that is claimed and not yet committed.
 ///
-/// It must be ended by [`Pending::commit`] or [`Pending::void`]; one that is dropped holds its chunk until its
-/// process ends.
+/// It must be ended by [`Pending::commit`] or [`Pending::void`]; one that is dropped is given up some time after
+/// its thread has gone on, or when its process ends.
 #[must_use]
 #[derive(Debug)]
 pub struct Pending {
     header: *mut RecordHeader,
     size: u32,
     capacity: u32,
+    /// The record's first word and sequence number, as this append left them.
+    word: u32,
+    sequence: u64,
 }
 
 impl Pending {
@@ -86,13 +89,22 @@ impl Pending {
 
     fn finish(&mut self, state: u32, result: i64, payload: usize) {
         let payload = if payload > self.capacity as usize { self.capacity } else { payload as u32 };
+        // SAFETY: the record lies in the arena, and its first word is atomic.
+        let word = unsafe { &(*self.header).word };
+        // A thread that was stopped in the middle of an append for longer than the reader waits finds that the
+        // record was given up, and its bytes may have become another's.
+        // SAFETY: as above; the sequence number is only compared.
+        if word.load(Ordering::Relaxed) != self.word || unsafe { (*self.header).sequence } != self.sequence {
+            return;
+        }
+        self.word = state | self.size;
         // SAFETY: the record was claimed by this thread, so that its head is ours to write until the word says
-        // otherwise; the reader takes it only after the release store below.
+        // otherwise; the reader takes it only after the release store.
         unsafe {
             (*self.header).result = result;
             (*self.header).payload = payload;
-            (*self.header).word.store(state | self.size, Ordering::Release);
         }
+        word.store(self.word, Ordering::Release);
     }
 
     /// Shows the record to the reader as a call that is about to be made, with this much of its payload.
@@ -192,6 +204,7 @@ impl Writer {
             self.arena.lose(capacity as u64);
             return None;
         };
+        let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
         // SAFETY: the record's bytes were claimed by this thread just now, and lie in the arena.
         unsafe {
             (*header).kind = record.kind as u8;
@@ -202,9 +215,9 @@ impl Writer {
             (*header).connection = record.connection;
             (*header).tid = thread.tid.load(Ordering::Relaxed);
             (*header).fd = record.fd;
-            (*header).sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
+            (*header).sequence = sequence;
         }
-        Some(Pending { header, size, capacity: capacity as u32 })
+        Some(Pending { header, size, capacity: capacity as u32, word: CLAIMED | size, sequence })
     }
 
     /// Appends an event whose payload is known. Returns whether it was written.

@@ -165,6 +165,30 @@ fn a_missing_event_is_waited_for_and_given_up() {
 }
 
 #[test]
+fn what_a_signal_handler_jumped_out_of_is_given_up() {
+    let arena = arena(2);
+    let writer = Writer::new(arena, 1);
+    let thread = ThreadState::new();
+    let mut reader = Reader::new(arena);
+    let mut send = writer.begin(&thread, || 1, &record(EventKind::Send, 5), 4).unwrap();
+    fill(&send, b"sent");
+    send.intend(4);
+    let torn = writer.begin(&thread, || 1, &record(EventKind::Receive, 6), 4).unwrap();
+    writer.append(&thread, || 1, &record(EventKind::Close, 5), b"close");
+    assert!(poll(&mut reader, 1).is_empty());
+    assert_eq!(payloads(&poll(&mut reader, 3_000_000_000)), ["sent", "close"]);
+    assert_eq!(reader.unfinished(), 1);
+    // The chunk is not held back by either, and a late commit does no harm.
+    while writer.append(&thread, || 1, &record(EventKind::Send, 7), &[1; 100]) {}
+    poll(&mut reader, 3_000_000_001);
+    let other = Writer::new(arena, 2);
+    assert!(other.append(&ThreadState::new(), || 9, &record(EventKind::Send, 8), b"other"));
+    send.commit(4, 4);
+    torn.commit(4, 4);
+    assert_eq!(payloads(&poll(&mut reader, 3_000_000_002)), ["other"]);
+}
+
+#[test]
 fn parking_is_told_once_and_only_when_nothing_followed() {
     let arena = arena(4);
     let writer = Writer::new(arena, 1);
