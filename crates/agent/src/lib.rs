@@ -1,1 +1,45 @@
-//! koala-agent.
+//! The agent: recorder, replayer and HTTP API.
+//!
+//! # What it is for
+//!
+//! The agent is koala's engine, a process beside the program under test. It holds the event log, which the
+//! processes of the program map ([`attach`]) and write to; follows it ([`follow`]); and makes sessions of it. When it
+//! records, it writes them to disk ([`record`]). When it replays ([`replay`]), it plays every server that the program
+//! asks, and the client that asks the program. It is asked how it goes, and told to end, over HTTP ([`http`]).
+//!
+//! It is the only part of koala that does I/O, and always a process of its own: it outlives the CLI, which starts
+//! it, and any process of the program. One process tree has one agent.
+//!
+//! # Threads
+//!
+//! One thread follows the log. All sockets belong to one tokio runtime on one thread. They share the
+//! [`follow::Follower`] behind a lock, which is held for one look at the log at a time: a task that must know what the
+//! program did just now looks itself, and does not wait for the other thread.
+//!
+//! # What it must never do
+//!
+//! - Judge. It reports facts; whether a replayed session passes is said elsewhere.
+//! - Answer a call with something merely similar to what was recorded, or let one through that nobody allowed.
+//! - Lose a session that was completed, or say nothing of what it lost.
+//! - Take anything that comes from outside as well-formed: the log, a recording, a request.
+
+pub mod agent;
+pub mod args;
+pub mod attach;
+pub mod clock;
+pub mod config;
+pub mod duration;
+pub mod follow;
+pub mod http;
+pub mod lifetime;
+pub mod logger;
+pub mod manifest;
+pub mod memory;
+pub mod net;
+pub mod processes;
+pub mod record;
+pub mod recording;
+pub mod replay;
+pub mod status;
+#[cfg(test)]
+pub(crate) mod testing;

@@ -1,1 +1,138 @@
 //! Which recorded call a request corresponds to.
+//!
+//! On this one decision the truth of a replay depends: the program under test makes a call, and it is
+//! answered with the recorded answer of *that* call, or not at all.
+//!
+//! # What it promises
+//!
+//! - **The same call is found.** The n-th of several equal requests gets the n-th recorded answer.
+//! - **A changed call is found, and the change is named**: a new header, another column, a fresh timestamp.
+//! - **Another call is not found.** Another path, key, `WHERE` or argument asks for something else, however
+//!   much the bytes resemble. The decision then names the nearest recorded call and what differs.
+//! - **It explains itself**: every [`Decision`] has a reason, a score by field, and the runner-up.
+//! - **A peer is part of the call.** A request is looked up among the calls that were recorded to the very
+//!   same peer, compared as text. What was recorded to another peer is another call, even to the byte; such
+//!   a call can be named as the nearest, and is never the answer.
+//! - **The cost of a decision does not grow with the recording**: an [`Index`] is built once, and is a set
+//!   of tables by hashes of what calls consist of. At most a few dozen calls are compared field by field.
+//!
+//! # What it must never do
+//!
+//! - Answer with something merely similar. When in doubt, the request is unmatched.
+//! - Perform I/O, read a clock, keep global state, or panic on any bytes. It runs in the agent, in Node and
+//!   in the browser, and decides the same in all three.
+//! - Know about sessions, connections or the verdict. It is given calls, and says which.
+//!
+//! # How [`Strategy::Auto`] decides
+//!
+//! 1. A byte-equal call that is unused.
+//! 2. The request is decoded ([`koala_protocol::decode`]) into fields, each with a role: *identity* (method,
+//!    path, key, tables, `WHERE`), *parameter* (query, body, written values), *soft* (headers, select list),
+//!    *generated* (times, nonces, trace headers, long random ids in what is written) and *noise*
+//!    (`User-Agent`, order of headers). Recorded calls are found by hashes of fields: first of all but
+//!    noise, then of all but what is generated, then of identity and parameters, then of identity alone.
+//! 3. What is found is scored, field by field, with weights by kind: that is the mark. A differing identity
+//!    or parameter rules a call out; parameters that only one side has, and soft fields, cost score. Calls
+//!    that ask for the same are compared with each other by their other fields, by generated values that
+//!    are the same nevertheless, and by which is next in recorded order. The best one needs a mark of
+//!    [`THRESHOLD`], and [`MARGIN`] over the next one.
+//! 4. A used call may answer again, marked [`Decision::reused`], where asking again changes nothing: `GET`
+//!    and `HEAD`, reading Redis commands, SQL queries. This comes before the last two steps of 2: an equal
+//!    question with a used answer beats a changed one.
+//!
+//! Bytes of no known protocol are the same call only where they are equal but for times in them.
+#![cfg_attr(not(test), no_std)]
+
+extern crate alloc;
+
+mod chains;
+mod explain;
+mod features;
+mod fields;
+mod hash;
+mod index;
+mod shape;
+#[cfg(test)]
+mod tests;
+
+pub use index::Index;
+
+use alloc::borrow::Cow;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// The mark that a changed call needs.
+pub const THRESHOLD: f64 = 0.7;
+
+/// By how much the best one must be ahead of the next in the fields that may differ between calls that ask
+/// for the same; see the crate's documentation.
+pub const MARGIN: f64 = 0.05;
+
+/// How recorded calls are searched.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Strategy {
+    /// Byte-equal requests only.
+    Exact,
+    /// By meaning; see the crate's documentation.
+    #[default]
+    Auto,
+}
+
+impl Strategy {
+    /// Its name on the command line and in the environment.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Auto => "auto",
+        }
+    }
+
+    /// The strategy of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Exact, Self::Auto].into_iter().find(|strategy| strategy.name() == name)
+    }
+}
+
+/// A recorded call, as an [`Index`] is built from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordedCall<'a> {
+    /// Whom it was sent to, as text: `127.0.0.1:6379`, a unix socket's path.
+    pub peer: &'a str,
+    /// Its bytes.
+    pub request: &'a [u8],
+}
+
+/// What was decided about a request, and why.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decision {
+    /// The recorded call, by its position among the calls of the index. `None`: it is in no recording.
+    pub index: Option<usize>,
+    /// How sure, between 0 and 1: the share of what the fields tell that speaks for the call. 0 where
+    /// nothing matched.
+    pub mark: f64,
+    /// Why, in one sentence.
+    pub reason: String,
+    /// Where nothing matched: the recorded call that comes closest.
+    pub nearest: Option<usize>,
+    /// The second best recorded call and its mark, where more than one was weighed. Where nothing matched:
+    /// the best one, with the mark that was not enough.
+    pub runner_up: Option<(usize, f64)>,
+    /// The score by kind of field.
+    pub fields: Vec<FieldScore>,
+    /// What differs from the recorded call (or from the nearest), as `name: recorded -> present`.
+    pub differences: Vec<String>,
+    /// The recorded answer was given before: all recorded ones were used, and asking again changes nothing.
+    pub reused: bool,
+}
+
+/// How well one kind of field agrees.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FieldScore {
+    /// The kind of field: `path`, `headers`, `where`, ...
+    pub name: Cow<'static, str>,
+    /// What it weighs in the mark.
+    pub weight: f64,
+    /// The share of it that agrees, between 0 and 1.
+    pub score: f64,
+}

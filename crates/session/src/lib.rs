@@ -1,3 +1,6 @@
 //! Events to sessions: the session model and its codecs.
 
+pub mod assemble;
+pub mod cbor;
+pub mod koala1;
 pub mod model;

@@ -1,0 +1,499 @@
+//! The agent as a whole: its parts put together, and the order in which they begin and end.
+
+use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use koala_events::{Address, Mode};
+use koala_session::assemble;
+use koala_session::model::Session;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::attach;
+use crate::config::{Config, Listen};
+use crate::follow::{Follower, Sink};
+use crate::http::{self, Door};
+use crate::lifetime::{self, Parent};
+use crate::logger::{Logger, Target};
+use crate::manifest::{LostCounts, ManifestError};
+use crate::memory::SharedArena;
+use crate::net;
+use crate::processes::Processes;
+use crate::record::{Progress, RecordError, Recorder};
+use crate::replay::desk::{Desk, Router};
+use crate::replay::past::Past;
+use crate::replay::table::Table;
+use crate::replay::{Inside, Outside, ReplayError};
+use crate::status::{BootStatus, Ready, Status, UnmatchedStatus};
+
+/// How long those who ask have to hear the last answer.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// What the agent is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Record.
+    Record {
+        /// The recording.
+        to: PathBuf,
+        /// The program and its arguments, for the manifest.
+        command: Vec<String>,
+    },
+    /// Replay.
+    Replay {
+        /// The recording.
+        recording: PathBuf,
+    },
+}
+
+/// What the agent is to do, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// What.
+    pub task: Task,
+    /// Where its sockets are.
+    pub runtime_dir: PathBuf,
+    /// Bytes of the event log.
+    pub arena_size: usize,
+}
+
+/// Why the agent did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The recording can't be written.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The recording can't be read.
+    #[error(transparent)]
+    Recording(#[from] ManifestError),
+    /// A server can't listen.
+    #[error("{what} can't listen at {address}: {error}")]
+    Listen {
+        /// Which server, and how it is given another address.
+        what: &'static str,
+        /// Where.
+        address: String,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// Something else failed.
+    #[error("{what}: {error}")]
+    System {
+        /// What.
+        what: String,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> StartError {
+    let what = what.into();
+    move |error| StartError::System { what, error }
+}
+
+/// Hands sessions to a recorder that others ask as well.
+struct Shared(Arc<Mutex<Recorder>>);
+
+impl Shared {
+    fn recorder(&self) -> std::sync::MutexGuard<'_, Recorder> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sink for Shared {
+    fn session(&mut self, session: Session) -> Option<Session> {
+        self.recorder().session(session)
+    }
+
+    fn turn(&mut self) {
+        self.recorder().turn();
+    }
+}
+
+/// What only a recording, or only a replay, has.
+enum Work {
+    Record { recorder: Shared, progress: Arc<Progress>, to: PathBuf },
+    Replay { inside: Box<Inside>, desk: Arc<Desk>, replayed: AtomicU64 },
+}
+
+/// A running agent.
+pub struct Agent {
+    work: Work,
+    follower: Arc<Follower>,
+    processes: Arc<Processes>,
+    logger: Logger,
+    runtime_dir: PathBuf,
+    /// The last status, once there is one.
+    finish: tokio::sync::Mutex<Option<Status>>,
+    finished: watch::Sender<bool>,
+}
+
+/// The listeners of an agent, before anybody listens.
+struct Doors {
+    control: UnixListener,
+    attach: UnixListener,
+    inbound: Option<TcpListener>,
+    outbound: Vec<TcpListener>,
+    outbound_unix: Option<UnixListener>,
+}
+
+/// An agent that is ready to be asked.
+pub struct Started {
+    agent: Arc<Agent>,
+    tasks: JoinSet<()>,
+    ready: Ready,
+    /// Closed when the last connection is.
+    connections: mpsc::Receiver<()>,
+}
+
+impl Agent {
+    /// Starts an agent; within a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] says what is in its way.
+    pub fn start(options: Options, config: Config) -> Result<Started, StartError> {
+        let runtime_dir = options.runtime_dir;
+        let directory = runtime_dir.display().to_string();
+        fs::create_dir_all(&runtime_dir).map_err(system(directory.clone()))?;
+        let target = config.log_target.clone().unwrap_or_else(|| Target::File(runtime_dir.join("agent.log")));
+        let logger = Logger::open(&target, config.log_level, config.log_format)
+            .map_err(system(format!("the log file ({target:?})")))?;
+        let mode = match options.task {
+            Task::Record { .. } => Mode::Record,
+            Task::Replay { .. } => Mode::Replay,
+        };
+        let arena = SharedArena::new(mode, options.arena_size).map_err(system("memory for the event log"))?;
+        let arena = Arc::new(arena);
+        let processes = Arc::new(Processes::default());
+        let mut doors = Doors {
+            control: bind_unix(&runtime_dir.join("control.sock"), 0o600)?,
+            attach: bind_unix(&runtime_dir.join("attach.sock"), 0o600)?,
+            inbound: None,
+            outbound: Vec::new(),
+            outbound_unix: None,
+        };
+        let mut ready = Ready {
+            ready: true,
+            control_socket: runtime_dir.join("control.sock").display().to_string(),
+            attach_socket: runtime_dir.join("attach.sock").display().to_string(),
+            inbound_addr: None,
+            outbound_addr: None,
+        };
+        let mut recorder_id = [0; 8];
+        rustix::rand::getrandom(&mut recorder_id, rustix::rand::GetRandomFlags::empty())
+            .map_err(|error| system("random numbers")(error.into()))?;
+        let assembly = assemble::Config::new(u64::from_ne_bytes(recorder_id));
+        let (work, follower, outside) = match options.task {
+            Task::Record { to, command } => {
+                for &address in &config.bypass_addrs {
+                    arena.arena().replay_table().set_peer(&address, koala_events::Outcome::Bypass);
+                }
+                let recorder = Recorder::create(&to, command, logger.clone())?;
+                let progress = recorder.progress();
+                let recorder = Arc::new(Mutex::new(recorder));
+                let sink = Box::new(Shared(recorder.clone()));
+                let follower = Follower::new(arena.arena(), assembly, processes.clone(), sink, false);
+                (Work::Record { recorder: Shared(recorder), progress, to }, follower, None)
+            }
+            Task::Replay { recording } => {
+                let past = Arc::new(Past::load(&recording)?);
+                for warning in &past.warnings {
+                    logger.warn(format_args!("{warning}"));
+                }
+                let desk = Arc::new(Desk::new(past.clone(), config.strategy));
+                let sink = Box::new(Router(desk.clone()));
+                let follower = Follower::new(arena.arena(), assembly, processes.clone(), sink, true);
+                let table = Table::new(arena.arena(), &config, past.clone());
+                doors.listen(&config, &runtime_dir, &arena, &mut ready)?;
+                let outside = Outside::new(follower.clone(), desk.clone(), past, logger.clone());
+                let inside = Box::new(Inside::new(config, follower.clone(), desk.clone(), table));
+                let work = Work::Replay { inside, desk, replayed: AtomicU64::new(0) };
+                (work, follower, Some(outside))
+            }
+        };
+        follower.start(logger.clone()).map_err(system("a thread"))?;
+        let agent = Arc::new(Self {
+            work,
+            follower,
+            processes: processes.clone(),
+            logger: logger.clone(),
+            runtime_dir,
+            finish: tokio::sync::Mutex::new(None),
+            finished: watch::Sender::new(false),
+        });
+        let (connection, connections) = mpsc::channel(1);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(attach::serve(doors.attach, arena, processes, logger));
+        tasks.spawn(serve_control(doors.control, agent.clone(), connection.clone()));
+        if let Some(listener) = doors.inbound {
+            tasks.spawn(serve_inbound(listener, agent.clone(), connection));
+        }
+        if let Some(outside) = outside {
+            for listener in doors.outbound {
+                tasks.spawn(outside.clone().serve_tcp(listener));
+            }
+            if let Some(listener) = doors.outbound_unix {
+                tasks.spawn(outside.serve_unix(listener));
+            }
+        }
+        Ok(Started { agent, tasks, ready, connections })
+    }
+
+    /// The agent's log.
+    pub fn logger(&self) -> &Logger {
+        &self.logger
+    }
+
+    /// Turns true when the agent has finished.
+    pub fn finished(&self) -> watch::Receiver<bool> {
+        self.finished.subscribe()
+    }
+
+    /// How it goes.
+    pub fn status(&self) -> Status {
+        let facts = self.follower.facts();
+        let pids = self.processes.alive();
+        let mut status = Status {
+            listeners: facts.listeners,
+            processes: pids.len(),
+            pids,
+            events: facts.events,
+            unresolved: facts.unresolved,
+            ..Status::default()
+        };
+        match &self.work {
+            Work::Record { recorder, progress, .. } => {
+                status.mode = "record".to_owned();
+                status.sessions = progress.sessions();
+                status.lost = LostCounts::new(facts.lost, progress.unwritten());
+                status.error = recorder.recorder().failure().map(str::to_owned);
+            }
+            Work::Replay { desk, replayed, .. } => {
+                status.mode = "replay".to_owned();
+                status.sessions = replayed.load(Ordering::Relaxed);
+                status.lost = LostCounts::new(facts.lost, 0);
+                let (calls, unmatched) = desk.boot();
+                let unmatched = unmatched
+                    .into_iter()
+                    .map(|call| UnmatchedStatus {
+                        peer: call.peer,
+                        request: call.request,
+                        reason: call.reason,
+                    })
+                    .collect();
+                status.boot = Some(BootStatus { calls, unmatched });
+            }
+        }
+        if self.follower.has_failed() {
+            status.error = Some("following the event log failed: events after that are not recorded".to_owned());
+        }
+        status
+    }
+
+    /// Replays a session; `None` if this agent records.
+    pub async fn replay(&self, session: Session, limit: Duration) -> Option<Result<Session, ReplayError>> {
+        let Work::Replay { inside, replayed, .. } = &self.work else { return None };
+        let result = inside.replay(session, limit).await;
+        match &result {
+            Ok(_) => drop(replayed.fetch_add(1, Ordering::Relaxed)),
+            Err(error) => self.logger.warn(format_args!("{error}")),
+        }
+        Some(result)
+    }
+
+    /// Ends the work: takes what the log still has and completes the recording. Once is enough; who asks again
+    /// gets the same answer.
+    pub async fn finish(&self) -> Status {
+        let mut last = self.finish.lock().await;
+        if let Some(status) = &*last {
+            return status.clone();
+        }
+        self.follower.finish();
+        let mut recording = None;
+        if let Work::Record { recorder, to, .. } = &self.work {
+            let facts = self.follower.facts();
+            recorder.recorder().complete(facts.events, facts.lost);
+            recording = Some(to.display().to_string());
+        }
+        let status = Status { recording, ..self.status() };
+        *last = Some(status.clone());
+        self.finished.send_replace(true);
+        status
+    }
+
+    /// Removes the runtime directory, and what koala has put there. The library stays while processes of the
+    /// program live: what they execute is told to preload it.
+    fn clean_up(&self) {
+        let mut names = vec!["control.sock", "attach.sock", "outbound.sock", "agent.log"];
+        if self.processes.alive().is_empty() {
+            names.push("libkoala.so");
+        }
+        for name in names {
+            let _ = fs::remove_file(self.runtime_dir.join(name));
+        }
+        // Not if something else is in it.
+        let _ = fs::remove_dir(&self.runtime_dir);
+    }
+}
+
+impl Doors {
+    /// Opens the servers of a replay, and tells the library where they are.
+    fn listen(
+        &mut self,
+        config: &Config,
+        runtime_dir: &Path,
+        arena: &SharedArena,
+        ready: &mut Ready,
+    ) -> Result<(), StartError> {
+        let (inbound, inbound_addr) = bind_tcp("the inbound server (KOALA_INBOUND_ADDR)", config.inbound_addr)?;
+        let (outbound, outbound_addr) =
+            bind_tcp("the outbound server (KOALA_OUTBOUND_ADDR)", config.outbound_addr)?;
+        self.inbound = Some(inbound);
+        self.outbound.push(outbound);
+        // The loopback of IPv6, where the machine has one; at the same port if it is free.
+        let loopback = |port| Listen::At(SocketAddr::from((Ipv6Addr::LOCALHOST, port)));
+        let port = outbound_addr.port();
+        let mut port_v6 = 0;
+        match outbound_addr {
+            SocketAddr::V6(address) if address.ip().is_unspecified() => port_v6 = port,
+            _ => {
+                let second = bind_tcp("", loopback(port)).or_else(|_| bind_tcp("", loopback(0)));
+                if let Ok((listener, address)) = second {
+                    port_v6 = address.port();
+                    self.outbound.push(listener);
+                }
+            }
+        }
+        let path = runtime_dir.join("outbound.sock");
+        // Those who ask are the program's processes, whoever they run as.
+        self.outbound_unix = Some(bind_unix(&path, 0o666)?);
+        let path = Address::unix(path.as_os_str().as_encoded_bytes());
+        arena.arena().replay_table().set_outbound(port, port_v6, Some(&path));
+        ready.inbound_addr = Some(inbound_addr.to_string());
+        ready.outbound_addr = Some(outbound_addr.to_string());
+        Ok(())
+    }
+}
+
+fn bind_tcp(what: &'static str, listen: Listen) -> Result<(TcpListener, SocketAddr), StartError> {
+    let address = match listen {
+        Listen::At(address) => address.to_string(),
+        Listen::Everywhere(port) => format!(":{port}"),
+    };
+    let bound = net::bind(listen).and_then(|listener| {
+        let address = listener.local_addr()?;
+        Ok((TcpListener::from_std(listener)?, address))
+    });
+    bound.map_err(|error| StartError::Listen { what, address, error })
+}
+
+fn bind_unix(path: &Path, mode: u32) -> Result<UnixListener, StartError> {
+    let refuse = |error| StartError::Listen {
+        what: "a socket in the runtime directory",
+        address: path.display().to_string(),
+        error,
+    };
+    // What an agent left that was killed; a living one answers.
+    if std::os::unix::net::UnixStream::connect(path).is_err() {
+        let _ = fs::remove_file(path);
+    }
+    let listener = UnixListener::bind(path).map_err(refuse)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(refuse)?;
+    Ok(listener)
+}
+
+async fn serve_control(listener: UnixListener, agent: Arc<Agent>, connection: mpsc::Sender<()>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let own = rustix::process::geteuid().as_raw();
+                if !stream.peer_cred().is_ok_and(|peer| peer.uid() == own || peer.uid() == 0) {
+                    continue;
+                }
+                let (agent, connection) = (agent.clone(), connection.clone());
+                tokio::spawn(async move {
+                    http::serve(stream, Door::Control, agent).await;
+                    drop(connection);
+                });
+            }
+            Err(error) => rest(&agent, "control socket", &error).await,
+        }
+    }
+}
+
+async fn serve_inbound(listener: TcpListener, agent: Arc<Agent>, connection: mpsc::Sender<()>) {
+    let address = listener.local_addr().unwrap_or_else(|_| SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let _ = stream.set_nodelay(true);
+                let (agent, connection) = (agent.clone(), connection.clone());
+                tokio::spawn(async move {
+                    http::serve(stream, Door::Inbound(address), agent).await;
+                    drop(connection);
+                });
+            }
+            Err(error) => rest(&agent, "inbound server", &error).await,
+        }
+    }
+}
+
+async fn rest(agent: &Agent, who: &str, error: &io::Error) {
+    agent.logger.warn(format_args!("{who}: {error}"));
+    tokio::time::sleep(Duration::from_millis(50)).await;
+}
+
+impl Started {
+    /// What is to be printed when the agent is ready.
+    pub fn ready(&self) -> &Ready {
+        &self.ready
+    }
+
+    /// The agent.
+    pub fn agent(&self) -> &Arc<Agent> {
+        &self.agent
+    }
+
+    /// Runs until the agent is told to finish, or its work is over; then finishes it.
+    pub async fn run(self, parent: Parent) {
+        let Self { agent, mut tasks, mut connections, .. } = self;
+        let mut finished = agent.finished();
+        tokio::select! {
+            _ = finished.wait_for(|&finished| finished) => {}
+            () = told_to_end(&parent) => {}
+            () = lifetime::abandoned(&parent, &agent.processes) => {}
+        }
+        agent.finish().await;
+        tasks.abort_all();
+        while tasks.join_next().await.is_some() {}
+        // Who asked for the end, and who still asks, get their answers.
+        let _ = tokio::time::timeout(FAREWELL, connections.recv()).await;
+        agent.clean_up();
+    }
+}
+
+/// Resolves at a signal to end. A hang-up means nothing to the agent; neither does Ctrl-C at a terminal as long as
+/// the CLI lives, which will end the program first.
+async fn told_to_end(parent: &Parent) {
+    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hang_up)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()))
+    else {
+        return std::future::pending().await;
+    };
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return,
+            _ = interrupt.recv() => if parent.is_gone() { return },
+            _ = hang_up.recv() => {}
+        }
+    }
+}

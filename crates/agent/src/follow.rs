@@ -1,0 +1,478 @@
+//! Following the event log: events become sessions.
+//!
+//! A plain thread polls the log, fast under load and slowly when idle, and hands each delivered session to a
+//! [`Sink`]. The program makes no system call to wake it. In a replay, what waits for the program makes the
+//! thread eager ([`Follower::eager`]), or drains the log itself ([`Follower::drain`]).
+
+use std::collections::{BTreeSet, HashMap};
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use koala_events::{Address, Arena, Event, EventKind, Lost, Notice, Reader, flags};
+use koala_session::assemble::{Assembler, Config, Sender};
+use koala_session::model::Session;
+
+use crate::clock;
+use crate::logger::{Level, Logger};
+use crate::net::canonical;
+use crate::processes::Processes;
+
+/// How often the processes of the program are looked at.
+const CHECK_EVERY: Duration = Duration::from_millis(100);
+
+/// Takes the sessions that are delivered.
+pub trait Sink: Send {
+    /// A session was delivered. Returns it if it is not needed any more, for its memory.
+    fn session(&mut self, session: Session) -> Option<Session>;
+
+    /// The follower has looked at the log; called at least every [`Pace::IDLE`].
+    fn turn(&mut self) {}
+}
+
+/// What one look at the log did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Turn {
+    /// Events delivered.
+    pub events: usize,
+    /// Sessions delivered.
+    pub sessions: usize,
+    /// Events seen whose time has not come.
+    pub held: usize,
+}
+
+/// What the follower knows, for those who ask.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Where the program listens.
+    pub listeners: Vec<String>,
+    /// Events delivered.
+    pub events: u64,
+    /// What the log could not take.
+    pub lost: Lost,
+    /// Hooks that have no function behind them.
+    pub unresolved: Vec<String>,
+}
+
+/// How long the follower sleeps between two looks.
+#[derive(Debug, Default)]
+pub struct Pace {
+    idle: u32,
+}
+
+impl Pace {
+    /// While somebody waits for the program.
+    pub const EAGER: Duration = Duration::from_micros(50);
+    /// Under load.
+    pub const BUSY: Duration = Duration::from_millis(1);
+    /// When nothing has come for a short while.
+    pub const CALM: Duration = Duration::from_millis(2);
+    /// When nothing has come for long.
+    pub const IDLE: Duration = Duration::from_millis(20);
+
+    /// After a look that did `turn`.
+    fn next(&mut self, turn: Turn) -> Duration {
+        if turn.events > 0 || turn.held > 0 {
+            self.idle = 0;
+            return Self::BUSY;
+        }
+        self.idle = self.idle.saturating_add(1);
+        if self.idle < 100 { Self::CALM } else { Self::IDLE }
+    }
+}
+
+/// What was sent on a connection that the program opened, as far as the log was read.
+#[derive(Clone, Copy, Debug)]
+struct Sending {
+    connection: u64,
+    /// The local address as the program has it; the map's key is its canonical form.
+    local: Address,
+    bytes: u64,
+    /// Bytes crossed that the log does not have: the count says nothing.
+    gap: bool,
+}
+
+/// The program's own ends of the connections it has opened.
+///
+/// The outbound server knows a connection by its peer, which is the program's local address, and must not ask
+/// whose the bytes that it received are before the log tells of their sending.
+#[derive(Debug, Default)]
+struct Sendings {
+    by_local: HashMap<Address, Sending>,
+    locals: HashMap<u64, Address>,
+}
+
+impl Sendings {
+    fn note(&mut self, event: &Event<'_>) {
+        match event.kind {
+            EventKind::Connect => {
+                let Some((local, _)) = Address::decode(event.payload) else { return };
+                if local == Address::None || event.flags & flags::DATAGRAM != 0 {
+                    return;
+                }
+                let key = canonical(local);
+                match self.by_local.get(&key) {
+                    // The same connect, told a second time.
+                    Some(known) if known.connection == event.connection => {}
+                    _ => {
+                        let sending = Sending { connection: event.connection, local, bytes: 0, gap: false };
+                        self.by_local.insert(key, sending);
+                        self.locals.insert(event.connection, key);
+                    }
+                }
+            }
+            EventKind::Adopt => {
+                let Some((local, _)) = Address::decode(event.payload) else { return };
+                let key = canonical(local);
+                // A process goes on with what another one opened, under a number of its own.
+                if let Some(known) = self.by_local.get_mut(&key) {
+                    known.connection = event.connection;
+                    self.locals.insert(event.connection, key);
+                } else if local != Address::None && event.result == 0 {
+                    let sending = Sending { connection: event.connection, local, bytes: 0, gap: true };
+                    self.by_local.insert(key, sending);
+                    self.locals.insert(event.connection, key);
+                }
+            }
+            EventKind::Send => {
+                if let Some(sending) = self.of(event.connection) {
+                    sending.bytes += event.payload.len() as u64;
+                }
+            }
+            EventKind::Gap => {
+                if let Some(sending) = self.of(event.connection) {
+                    sending.gap = true;
+                }
+            }
+            EventKind::Close => {
+                if let Some(local) = self.locals.remove(&event.connection)
+                    && self.by_local.get(&local).is_some_and(|known| known.connection == event.connection)
+                {
+                    self.by_local.remove(&local);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn of(&mut self, connection: u64) -> Option<&mut Sending> {
+        self.by_local.get_mut(self.locals.get(&connection)?)
+    }
+}
+
+struct State {
+    reader: Reader,
+    assembler: Assembler,
+    sink: Box<dyn Sink>,
+    sendings: Option<Sendings>,
+    unresolved: BTreeSet<String>,
+    events: u64,
+    checked: Instant,
+}
+
+#[derive(Debug, Default)]
+struct Bell {
+    rung: Mutex<bool>,
+    wake: Condvar,
+}
+
+/// The end of the log at which the agent reads, with all that is made of it.
+pub struct Follower {
+    state: Mutex<State>,
+    arena: Arena,
+    processes: Arc<Processes>,
+    started: Instant,
+    bell: Bell,
+    eager: AtomicUsize,
+    stop: AtomicBool,
+    failed: AtomicBool,
+    progress: tokio::sync::Notify,
+}
+
+impl std::fmt::Debug for Follower {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Follower").field("arena", &self.arena).finish_non_exhaustive()
+    }
+}
+
+/// While it lives, the follower looks at the log every [`Pace::EAGER`].
+#[derive(Debug)]
+pub struct Eager<'a>(&'a Follower);
+
+impl Drop for Eager<'_> {
+    fn drop(&mut self) {
+        self.0.eager.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Who asks on a connection that the program opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The number of the connection.
+    pub connection: u64,
+    /// Whom the program asked to be connected with.
+    pub peer: Address,
+    /// Where the request of the session came from that asks; `None`: it is no session's.
+    pub session: Option<Address>,
+}
+
+impl Follower {
+    /// A follower of `arena`. In a replay it keeps count of what the program has sent.
+    pub fn new(
+        arena: Arena,
+        config: Config,
+        processes: Arc<Processes>,
+        sink: Box<dyn Sink>,
+        replaying: bool,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::new(State {
+                reader: Reader::new(arena),
+                assembler: Assembler::new(config),
+                sink,
+                sendings: replaying.then(Sendings::default),
+                unresolved: BTreeSet::new(),
+                events: 0,
+                checked: Instant::now(),
+            }),
+            arena,
+            processes,
+            started: Instant::now(),
+            bell: Bell::default(),
+            eager: AtomicUsize::new(0),
+            stop: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
+            progress: tokio::sync::Notify::new(),
+        })
+    }
+
+    /// Starts the thread.
+    ///
+    /// # Errors
+    ///
+    /// That of starting a thread.
+    pub fn start(self: &Arc<Self>, logger: Logger) -> std::io::Result<thread::JoinHandle<()>> {
+        let follower = self.clone();
+        thread::Builder::new().name("koala-follow".to_owned()).spawn(move || {
+            let run = panic::catch_unwind(AssertUnwindSafe(|| follower.run()));
+            if run.is_err() {
+                // Recording fails open: the program must not wait for a log that nobody reads.
+                follower.failed.store(true, Ordering::Release);
+                follower.arena.close();
+                logger.log(Level::Fatal, format_args!("following the event log failed; nothing more is recorded"));
+            }
+        })
+    }
+
+    /// Whether following has ended before its time.
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    fn run(&self) {
+        let mut pace = Pace::default();
+        while !self.stop.load(Ordering::Acquire) {
+            let turn = self.drain();
+            let nap = pace.next(turn);
+            if self.eager.load(Ordering::Relaxed) > 0 {
+                thread::sleep(Pace::EAGER);
+                continue;
+            }
+            let mut rung = lock(&self.bell.rung);
+            if !*rung {
+                (rung, _) = self.bell.wake.wait_timeout(rung, nap).unwrap_or_else(PoisonError::into_inner);
+            }
+            *rung = false;
+        }
+    }
+
+    /// Makes the follower look at the log often, until the guard is dropped.
+    pub fn eager(&self) -> Eager<'_> {
+        self.eager.fetch_add(1, Ordering::Relaxed);
+        self.kick();
+        Eager(self)
+    }
+
+    /// Wakes the follower.
+    fn kick(&self) {
+        *lock(&self.bell.rung) = true;
+        self.bell.wake.notify_one();
+    }
+
+    /// Looks at the log now.
+    pub fn drain(&self) -> Turn {
+        let turn = self.turn(&mut lock(&self.state));
+        if turn.events > 0 || turn.sessions > 0 {
+            self.progress.notify_waiters();
+        }
+        turn
+    }
+
+    /// Resolves when the log has told something more. Register (poll, or `enable`) before looking.
+    pub fn progress(&self) -> tokio::sync::futures::Notified<'_> {
+        self.progress.notified()
+    }
+
+    fn turn(&self, state: &mut MutexGuard<'_, State>) -> Turn {
+        let State { reader, assembler, sink, sendings, unresolved, events, checked } = &mut **state;
+        let steady = self.started.elapsed().as_nanos() as u64;
+        let now = clock::now();
+        if checked.elapsed() >= CHECK_EVERY {
+            *checked = Instant::now();
+            bury(reader, assembler, &self.processes, steady, now, sendings, unresolved, events);
+        }
+        let mut turn = Turn::default();
+        let poll = reader.poll(steady, |notice| {
+            hear(notice, now, assembler, sendings.as_mut(), unresolved);
+        });
+        turn.events = poll.events;
+        turn.held = poll.held;
+        *events += poll.events as u64;
+        assembler.tick(now);
+        turn.sessions = deliver(assembler, sink.as_mut());
+        sink.turn();
+        turn
+    }
+
+    /// Who sent the bytes of which the outbound server has received `received` in all, on the connection that the
+    /// program opened from `local` (in canonical form). Looks at the log first; `None` if it does not tell of all
+    /// of them yet.
+    pub fn caller(&self, local: &Address, received: u64) -> Option<Caller> {
+        let mut state = lock(&self.state);
+        let turn = self.turn(&mut state);
+        if turn.events > 0 || turn.sessions > 0 {
+            self.progress.notify_waiters();
+        }
+        let sending = state.sendings.as_ref()?.by_local.get(local)?;
+        if sending.bytes < received && !sending.gap {
+            return None;
+        }
+        let outbound = state.assembler.outbound(&sending.local)?;
+        let session = match outbound.sender {
+            Sender::Boot => None,
+            Sender::Session { inbound_peer, .. } => Some(canonical(inbound_peer)),
+        };
+        Some(Caller { connection: outbound.connection, peer: outbound.peer, session })
+    }
+
+    /// What is known by now. Looks at the log first.
+    pub fn facts(&self) -> Facts {
+        self.drain();
+        let state = lock(&self.state);
+        Facts {
+            listeners: state.assembler.listeners().map(|listener| listener.to_string()).collect(),
+            events: state.events,
+            lost: self.arena.lost(),
+            unresolved: state.unresolved.iter().cloned().collect(),
+        }
+    }
+
+    /// The addresses on which the program listens now. Looks at the log first.
+    pub fn listeners(&self) -> Vec<Address> {
+        self.drain();
+        let state = lock(&self.state);
+        state.assembler.listeners().copied().collect()
+    }
+
+    /// Ends the following: takes what the log still has, delivers every session, and lets the program write no
+    /// more. The thread ends; what is delivered from now on is nothing.
+    pub fn finish(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.kick();
+        let mut state = lock(&self.state);
+        self.drain_all(&mut state);
+        self.arena.close();
+        // A call that was under way when the log was closed still commits.
+        thread::sleep(Duration::from_millis(1));
+        self.drain_all(&mut state);
+        let State { assembler, sink, .. } = &mut *state;
+        assembler.finish(clock::now());
+        deliver(assembler, sink.as_mut());
+        sink.turn();
+        drop(state);
+        self.progress.notify_waiters();
+    }
+
+    fn drain_all(&self, state: &mut MutexGuard<'_, State>) {
+        state.checked = Instant::now() - CHECK_EVERY;
+        // A program under load never stops writing: the log's end is where it was when this began.
+        for _ in 0..100 {
+            if self.turn(state).events == 0 {
+                break;
+            }
+        }
+    }
+}
+
+fn deliver(assembler: &mut Assembler, sink: &mut dyn Sink) -> usize {
+    let mut count = 0;
+    while let Some(session) = assembler.pop() {
+        count += 1;
+        if let Some(session) = sink.session(session) {
+            assembler.recycle(session);
+        }
+    }
+    count
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn hear(
+    notice: Notice<'_, '_>,
+    now: u64,
+    assembler: &mut Assembler,
+    sendings: Option<&mut Sendings>,
+    unresolved: &mut BTreeSet<String>,
+) {
+    match notice {
+        Notice::Event(event) => {
+            if event.kind == EventKind::Unresolved {
+                unresolved.insert(String::from_utf8_lossy(event.payload).into_owned());
+            }
+            if let Some(sendings) = sendings {
+                sendings.note(event);
+            }
+            assembler.push(event);
+        }
+        Notice::Parked { process, tid } => assembler.parked(process, tid, now),
+    }
+}
+
+/// Finds the processes that are dead, takes what they left in the log, and ends their sessions.
+#[allow(clippy::too_many_arguments, reason = "the fields of the state that it borrows one by one")]
+fn bury(
+    reader: &mut Reader,
+    assembler: &mut Assembler,
+    processes: &Processes,
+    steady: u64,
+    now: u64,
+    sendings: &mut Option<Sendings>,
+    unresolved: &mut BTreeSet<String>,
+    events: &mut u64,
+) {
+    let mut newest: HashMap<u32, u64> = HashMap::new();
+    for info in reader.processes() {
+        let number = newest.entry(info.pid).or_default();
+        *number = info.process.max(*number);
+    }
+    // A process that executed another program is followed by itself under a new number.
+    let dead: Vec<u64> = reader
+        .processes()
+        .filter(|info| newest.get(&info.pid) != Some(&info.process) || !processes.is_alive(info.pid))
+        .map(|info| info.process)
+        .collect();
+    for &process in &dead {
+        reader.process_ended(process);
+    }
+    if !dead.is_empty() {
+        let poll = reader.poll(steady, |notice| hear(notice, now, assembler, sendings.as_mut(), unresolved));
+        *events += poll.events as u64;
+    }
+    for process in dead {
+        assembler.process_ended(process, now);
+    }
+}

@@ -1,0 +1,68 @@
+//! The memory that holds the event log.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr;
+
+use koala_events::{Arena, ArenaConfig, Mode};
+use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::mm::{MapFlags, ProtFlags};
+
+/// Bytes of the event log, unless the caller wants another size. Pages that were never used cost nothing.
+pub const DEFAULT_SIZE: usize = 64 << 20;
+
+/// An event log, and the descriptor by which other processes map it.
+#[derive(Debug)]
+pub struct SharedArena {
+    fd: OwnedFd,
+    size: usize,
+    arena: Arena,
+}
+
+impl SharedArena {
+    /// Makes an empty event log of `size` bytes in a memfd, which nobody can shrink or grow: a process that maps
+    /// it never meets a page that is not there.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says, and `InvalidInput` if `size` is too small for an event log.
+    pub fn new(mode: Mode, size: usize) -> io::Result<Self> {
+        let fd =
+            rustix::fs::memfd_create("koala-events", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+        rustix::fs::ftruncate(&fd, size as u64)?;
+        rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+        // SAFETY: a new mapping at an address that the kernel chooses.
+        let base = unsafe {
+            rustix::mm::mmap(
+                ptr::null_mut(),
+                size,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED,
+                &fd,
+                0,
+            )?
+        };
+        let config = ArenaConfig { mode, ..ArenaConfig::default() };
+        // SAFETY: the mapping is `size` zeros, aligned to a page, and is never unmapped: an `Arena` is copied
+        // freely, and an agent has one for as long as it lives.
+        let arena = unsafe { Arena::format(base.cast(), size, config) }
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        Ok(Self { fd, size, arena })
+    }
+
+    /// The log.
+    pub fn arena(&self) -> Arena {
+        self.arena
+    }
+
+    /// Its bytes.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+}
+
+impl AsFd for SharedArena {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}

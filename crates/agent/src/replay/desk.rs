@@ -1,0 +1,404 @@
+//! Which session a call belongs to, and what it is answered with.
+//!
+//! Every replayed session has a [`Flight`]: the recorded calls that are left to be made, and what was decided for
+//! those that were made. The [`Desk`] knows the flights by the address that their request came from.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use koala_events::Address;
+use koala_matcher::Strategy;
+use koala_session::model::{Action, CallOutbound, Matched, Session};
+use tokio::sync::oneshot;
+
+use crate::follow::{Caller, Sink};
+use crate::net;
+use crate::replay::past::Past;
+use crate::replay::redis;
+use crate::replay::talks::{Answer, Book, FailedConnect, Talk, Talks, connect_failed, peer_of};
+
+/// How many unmatched calls outside of sessions are kept for those who ask.
+const UNMATCHED: usize = 100;
+
+/// What was decided for a request.
+#[derive(Debug)]
+struct Made {
+    connection: u64,
+    request: Vec<u8>,
+    matched: Matched,
+}
+
+#[derive(Debug)]
+struct Course {
+    book: Book,
+    /// The calls of the sessions that overlapped with this one in the recording.
+    group: Option<Book>,
+    failed: Vec<FailedConnect>,
+    made: Vec<Made>,
+    greeted: HashMap<String, usize>,
+    deliver: Option<oneshot::Sender<Session>>,
+}
+
+/// A session that is being replayed.
+#[derive(Debug)]
+pub struct Flight {
+    /// The id of the recorded session.
+    pub session_id: String,
+    course: Mutex<Course>,
+}
+
+impl Flight {
+    fn course(&self) -> MutexGuard<'_, Course> {
+        lock(&self.course)
+    }
+
+    fn note(&self, caller: &Caller, request: &[u8], matched: Matched) {
+        let made = Made { connection: caller.connection, request: request.to_vec(), matched };
+        self.course().made.push(made);
+    }
+
+    /// How many calls were answered, and how many could not be.
+    pub fn counts(&self) -> (usize, usize) {
+        let course = self.course();
+        let unmatched = course.made.iter().filter(|made| made.matched.mark <= 0.0).count();
+        (course.made.len() - unmatched, unmatched)
+    }
+}
+
+/// A call outside of all sessions that nothing recorded answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unmatched {
+    /// Who was asked.
+    pub peer: String,
+    /// The head of the request, as text.
+    pub request: String,
+    /// Why it was not answered.
+    pub reason: String,
+}
+
+#[derive(Debug)]
+struct State {
+    flights: HashMap<Address, Arc<Flight>>,
+    boot: Book,
+    greeted: HashMap<String, usize>,
+    boot_calls: u64,
+    unmatched: VecDeque<Unmatched>,
+}
+
+impl State {
+    /// The session whose request came from `from`. A program that does not ask who its unix(7) client is leaves no
+    /// address: then it is the only one that was asked so.
+    fn flight(&self, from: &Address) -> Option<&Arc<Flight>> {
+        if *from != Address::None {
+            return self.flights.get(from);
+        }
+        let mut unix = self.flights.iter().filter(|(from, _)| matches!(from, Address::Unix(..)));
+        unix.next().filter(|_| unix.next().is_none()).map(|(_, flight)| flight)
+    }
+}
+
+/// All sessions that are being replayed, and what happens outside of them.
+#[derive(Debug)]
+pub struct Desk {
+    past: Arc<Past>,
+    strategy: Strategy,
+    state: Mutex<State>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Desk {
+    /// A desk for the replay of a recording.
+    pub fn new(past: Arc<Past>, strategy: Strategy) -> Self {
+        let boot = Book::new(strategy, past.boot.clone());
+        let state = State {
+            flights: HashMap::new(),
+            boot,
+            greeted: HashMap::new(),
+            boot_calls: 0,
+            unmatched: VecDeque::new(),
+        };
+        Self { past, strategy, state: Mutex::new(state) }
+    }
+
+    /// Begins the replay of a session, whose request will come from `from`. The replayed session arrives at the
+    /// receiver.
+    pub fn admit(
+        &self,
+        from: Address,
+        session: &Session,
+        talks: Talks,
+    ) -> (Arc<Flight>, oneshot::Receiver<Session>) {
+        let (deliver, delivered) = oneshot::channel();
+        let group = self.past.groups.get(&session.overlap_group).map(|talks| {
+            let others = talks.iter().filter(|talk| talk.session_id != session.session_id);
+            Book::new(self.strategy, others.cloned().collect())
+        });
+        let flight = Arc::new(Flight {
+            session_id: session.session_id.clone(),
+            course: Mutex::new(Course {
+                book: Book::new(self.strategy, talks.talks.into_iter().map(Arc::new).collect()),
+                group,
+                failed: talks.failed,
+                made: Vec::new(),
+                greeted: HashMap::new(),
+                deliver: Some(deliver),
+            }),
+        });
+        lock(&self.state).flights.insert(net::canonical(from), flight.clone());
+        (flight, delivered)
+    }
+
+    /// Ends the replay of the session whose request came from `from`.
+    pub fn dismiss(&self, from: &Address) {
+        lock(&self.state).flights.remove(&net::canonical(*from));
+    }
+
+    /// How many sessions are being replayed.
+    pub fn flights(&self) -> usize {
+        lock(&self.state).flights.len()
+    }
+
+    /// Calls outside of all sessions, and those of them that were not answered, the oldest first.
+    pub fn boot(&self) -> (u64, Vec<Unmatched>) {
+        let state = lock(&self.state);
+        (state.boot_calls, state.unmatched.iter().cloned().collect())
+    }
+
+    fn flight(&self, caller: &Caller) -> Option<Arc<Flight>> {
+        lock(&self.state).flight(&caller.session?).cloned()
+    }
+
+    /// What the request of `caller` to `peer` is answered with.
+    pub fn answer(&self, caller: &Caller, peer: &str, request: &[u8]) -> Answer {
+        match self.flight(caller) {
+            Some(flight) => {
+                let answer = self.answer_in(&flight, peer, request);
+                let matched = answer.matched.clone();
+                flight.note(caller, request, matched);
+                answer
+            }
+            None => self.answer_outside(peer, request),
+        }
+    }
+
+    /// Notes that the request of `caller` was not answered, without asking the matcher.
+    pub fn refuse(&self, caller: &Caller, peer: &str, request: &[u8], reason: String) {
+        let matched = Answer::none(reason.clone()).matched;
+        match self.flight(caller) {
+            Some(flight) => flight.note(caller, request, matched),
+            None => self.note_unmatched(peer, request, reason),
+        }
+    }
+
+    fn answer_in(&self, flight: &Flight, peer: &str, request: &[u8]) -> Answer {
+        let own = {
+            let mut course = flight.course();
+            let own = course.book.find(peer, request, &flight.session_id);
+            if own.talk.is_some() && !own.reused {
+                return own;
+            }
+            if let Some(group) = &mut course.group {
+                let answer = group.find(peer, request, &flight.session_id);
+                if answer.talk.is_some() && !(answer.reused && own.reused) {
+                    return answer;
+                }
+            }
+            own
+        };
+        if own.talk.is_some() {
+            return own;
+        }
+        if let Some(answer) = self.set_up(request, &flight.session_id) {
+            return answer;
+        }
+        let boot = lock(&self.state).boot.find(peer, request, &flight.session_id);
+        if boot.talk.is_some() { boot } else { own }
+    }
+
+    fn answer_outside(&self, peer: &str, request: &[u8]) -> Answer {
+        let (boot, only) = {
+            let mut state = lock(&self.state);
+            state.boot_calls += 1;
+            let boot = state.boot.find(peer, request, "");
+            if boot.talk.is_some() {
+                return boot;
+            }
+            let mut flights = state.flights.values();
+            let only = flights.next().filter(|_| state.flights.len() == 1).cloned();
+            (boot, only)
+        };
+        if let Some(answer) = self.set_up(request, "") {
+            return answer;
+        }
+        // What a thread of the program does for a session may reach koala as nobody's.
+        if let Some(flight) = only {
+            let answer = flight.course().book.find(peer, request, "");
+            if answer.talk.is_some() {
+                return answer;
+            }
+        }
+        self.note_unmatched(peer, request, boot.matched.reason.clone());
+        boot
+    }
+
+    fn note_unmatched(&self, peer: &str, request: &[u8], reason: String) {
+        let mut state = lock(&self.state);
+        if state.unmatched.len() >= UNMATCHED {
+            state.unmatched.pop_front();
+        }
+        let head = request.get(..200).unwrap_or(request);
+        let request = String::from_utf8_lossy(head).into_owned();
+        state.unmatched.push_back(Unmatched { peer: peer.to_owned(), request, reason });
+    }
+
+    /// The answer to a request that sets a connection up, wherever it was recorded.
+    fn set_up(&self, request: &[u8], replayed: &str) -> Option<Answer> {
+        if !redis::sets_up(request) {
+            return None;
+        }
+        if let Some(talk) = self.past.set_up.get(request) {
+            let reason = format!("sets a connection up, as in session {}", talk.session_id);
+            return Some(Answer::found(talk.clone(), replayed, reason));
+        }
+        let response = redis::simulate(request)?;
+        let mut answer = Answer::none("simulated: sets a connection up, and is not in the recording".to_owned());
+        answer.matched.mark = 1.0;
+        answer.talk = Some(Arc::new(Talk::simulated(request.to_vec(), response)));
+        Some(answer)
+    }
+
+    /// Whether the server of any peer speaks first.
+    pub fn greets(&self) -> bool {
+        self.past.peers.values().any(|facts| !facts.greetings.is_empty())
+    }
+
+    /// What the server of `peer` says first on a connection that `caller` has opened.
+    pub fn greeting(&self, caller: &Caller, peer: &str) -> Option<Arc<Talk>> {
+        if let Some(flight) = self.flight(caller) {
+            let mut course = flight.course();
+            let nth = course.greeted.entry(peer.to_owned()).or_default();
+            let number = *nth;
+            *nth += 1;
+            let talk = match course.book.greeting(peer, number) {
+                Some(talk) => talk.clone(),
+                None => {
+                    let known = self.past.peers.get(peer)?;
+                    known.greetings.get(number).or_else(|| known.greetings.last())?.clone()
+                }
+            };
+            let reason = "the server speaks first".to_owned();
+            let matched = Answer::found(talk.clone(), &flight.session_id, reason).matched;
+            course.made.push(Made { connection: caller.connection, request: Vec::new(), matched });
+            return Some(talk);
+        }
+        let known = self.past.peers.get(peer)?;
+        let mut state = lock(&self.state);
+        let nth = state.greeted.entry(peer.to_owned()).or_default();
+        let number = *nth;
+        *nth += 1;
+        drop(state);
+        known.greetings.get(number).or_else(|| known.greetings.last()).cloned()
+    }
+
+    /// The recorded requests to `peer` that a request of `caller` may turn out to be.
+    pub fn candidates(&self, caller: &Caller, peer: &str) -> Vec<Arc<Talk>> {
+        let to_peer = |talks: &[Arc<Talk>]| -> Vec<Arc<Talk>> {
+            talks.iter().filter(|talk| talk.peer == peer && !talk.request.is_empty()).cloned().collect()
+        };
+        let mut found = Vec::new();
+        if let Some(flight) = self.flight(caller) {
+            let course = flight.course();
+            found.extend(to_peer(course.book.talks()));
+            found.extend(course.group.as_ref().map(|group| to_peer(group.talks())).unwrap_or_default());
+        }
+        found.extend(to_peer(lock(&self.state).boot.talks()));
+        found
+    }
+
+    /// Says of every call of a replayed session what it was answered with.
+    pub fn account(&self, flight: &Flight, session: &mut Session) {
+        let connections = std::mem::take(&mut session.connections);
+        for action in &mut session.actions {
+            let Action::CallOutbound(call) = action else { continue };
+            let peer = peer_of(call, &connections);
+            call.matched = Some(if connect_failed(call) {
+                failed_connect(&mut flight.course().failed, &peer, call)
+            } else {
+                self.account_call(flight, &peer, call)
+            });
+        }
+        session.connections = connections;
+    }
+
+    fn account_call(&self, flight: &Flight, peer: &str, call: &CallOutbound) -> Matched {
+        let made = {
+            let made = &mut flight.course().made;
+            let same = |made: &Made| made.connection == call.connection_id;
+            made.iter()
+                .position(|made| same(made) && made.request == call.request)
+                // Without a protocol, the two sides may have cut what was sent at different places.
+                .or_else(|| {
+                    made.iter().position(|made| same(made) && made.request.is_empty() == call.request.is_empty())
+                })
+                .map(|place| made.remove(place))
+        };
+        match made {
+            Some(made) => made.matched,
+            None if call.request.is_empty() => {
+                Answer::none("the server said something unasked; nothing recorded says so".to_owned()).matched
+            }
+            // The program went on without an answer: there is none to speak of, but what it asked counts.
+            None => self.answer_in(flight, peer, &call.request).matched,
+        }
+    }
+}
+
+fn failed_connect(failed: &mut Vec<FailedConnect>, peer: &str, call: &CallOutbound) -> Matched {
+    let same_peer = failed.iter().position(|recorded| recorded.peer == peer && recorded.error == call.error);
+    match same_peer.or_else(|| failed.iter().position(|recorded| recorded.peer == peer)) {
+        Some(place) => {
+            let recorded = failed.remove(place);
+            let same = recorded.error == call.error;
+            Matched {
+                action_index: i64::from(recorded.action_index),
+                mark: if same { 1.0 } else { 0.5 },
+                reason: format!("the connect failed in the recording as well, with {}", recorded.error),
+                nearest_action_index: -1,
+                differences: if same {
+                    Vec::new()
+                } else {
+                    vec![format!("error: {} became {}", recorded.error, call.error)]
+                },
+                ..Matched::default()
+            }
+        }
+        None => Answer::none(format!("no connect to {peer} failed in the recording")).matched,
+    }
+}
+
+/// Delivers what the follower assembles to those who wait for it.
+#[derive(Debug)]
+pub struct Router(pub Arc<Desk>);
+
+impl Sink for Router {
+    fn session(&mut self, session: Session) -> Option<Session> {
+        let Some(call) = &session.call_from_inbound else { return Some(session) };
+        let by_connection = session
+            .connections
+            .iter()
+            .find(|connection| connection.connection_id == call.connection_id)
+            .map(|connection| net::canonical(net::parse_address(&connection.peer)))
+            .filter(|address| *address != Address::None);
+        let from = by_connection.unwrap_or_else(|| net::address_of_peer(&call.peer, &call.unix_addr));
+        let flight = lock(&self.0.state).flight(&from).cloned();
+        let deliver = flight.and_then(|flight| flight.course().deliver.take());
+        match deliver {
+            // Who waited may have given up.
+            Some(deliver) => deliver.send(session).err(),
+            None => Some(session),
+        }
+    }
+}

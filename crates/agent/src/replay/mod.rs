@@ -1,0 +1,25 @@
+//! Replaying: the program runs with every server played from the recording.
+//!
+//! | file | concern |
+//! | --- | --- |
+//! | `past` | what the recording tells besides the session that is replayed |
+//! | `talks` | recorded calls, and which of them answers a request |
+//! | `desk` | which session a call belongs to, and what was decided for it |
+//! | `table` | what `libkoala.so` is told: where a connect goes |
+//! | `outbound` | the server that plays all servers |
+//! | `inbound` | the client that sends the recorded request |
+//! | `framing`, `redis`, `errno`, `socket` | protocols and sockets, as far as these need them |
+
+pub mod desk;
+pub mod errno;
+pub mod framing;
+pub mod inbound;
+pub mod outbound;
+pub mod past;
+pub mod redis;
+pub mod socket;
+pub mod table;
+pub mod talks;
+
+pub use inbound::{Inside, ReplayError};
+pub use outbound::Outside;

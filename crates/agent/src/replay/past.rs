@@ -1,0 +1,107 @@
+//! What a recording tells that a replay needs besides the session that is replayed.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+
+use koala_protocol::Protocol;
+use koala_session::model::Session;
+
+use crate::manifest::ManifestError;
+use crate::recording::{Recording, Warning};
+use crate::replay::redis;
+use crate::replay::talks::{Talk, Talks};
+
+/// The most greetings that are kept of one peer.
+const GREETINGS: usize = 256;
+
+/// What is known of a peer.
+#[derive(Clone, Debug, Default)]
+pub struct PeerFacts {
+    /// Calls that got through.
+    pub reached: u64,
+    /// Connects that failed, by the name of the `errno`.
+    pub failures: BTreeMap<String, u64>,
+    /// What it said before it was asked, connection by connection.
+    pub greetings: Vec<Arc<Talk>>,
+}
+
+impl PeerFacts {
+    /// What its connects failed with most often, if none got through.
+    pub fn failure(&self) -> Option<&str> {
+        if self.reached > 0 {
+            return None;
+        }
+        self.failures.iter().max_by_key(|(_, count)| **count).map(|(name, _)| name.as_str())
+    }
+}
+
+/// A recording, but for the sessions themselves.
+#[derive(Debug, Default)]
+pub struct Past {
+    /// The calls of the boot sessions.
+    pub boot: Vec<Arc<Talk>>,
+    /// The calls of sessions that overlap, by group.
+    pub groups: HashMap<String, Vec<Arc<Talk>>>,
+    /// Commands that set a connection up, in whatever session they were recorded, by their bytes.
+    pub set_up: HashMap<Vec<u8>, Arc<Talk>>,
+    /// Peers, by their address in text.
+    pub peers: HashMap<String, PeerFacts>,
+    /// The protocol spoken with a peer.
+    pub protocols: HashMap<String, Protocol>,
+    /// Sessions read, but for those of boot.
+    pub sessions: u64,
+    /// What could not be read.
+    pub warnings: Vec<Warning>,
+}
+
+impl Past {
+    /// Reads the recording in `directory`.
+    ///
+    /// # Errors
+    ///
+    /// [`ManifestError`] if there is none.
+    pub fn load(directory: &Path) -> Result<Self, ManifestError> {
+        let mut past = Self::default();
+        let warnings = Recording::open(directory)?.read(|_, session| past.add(&session))?;
+        past.warnings = warnings;
+        Ok(past)
+    }
+
+    /// Adds a session.
+    pub fn add(&mut self, session: &Session) {
+        let Talks { talks, failed, protocols } = Talks::of(session);
+        let boot = session.call_from_inbound.is_none();
+        if !boot {
+            self.sessions += 1;
+        }
+        for failure in failed {
+            let facts = self.peers.entry(failure.peer).or_default();
+            *facts.failures.entry(failure.error).or_default() += 1;
+        }
+        for talk in talks {
+            let protocol = protocols.get(&talk.peer);
+            let facts = self.peers.entry(talk.peer.clone()).or_default();
+            facts.reached += 1;
+            let greets = talk.request.is_empty() && talk.first && protocol.is_none();
+            let sets_up = protocol == Some(&Protocol::Redis) && redis::sets_up(&talk.request);
+            let kept = boot || !session.overlap_group.is_empty() || greets || sets_up;
+            if !kept {
+                continue;
+            }
+            let talk = Arc::new(talk);
+            if greets && facts.greetings.len() < GREETINGS {
+                facts.greetings.push(talk.clone());
+            }
+            if sets_up {
+                self.set_up.entry(talk.request.clone()).or_insert_with(|| talk.clone());
+            }
+            if boot {
+                self.boot.push(talk);
+            } else if !session.overlap_group.is_empty() {
+                self.groups.entry(session.overlap_group.clone()).or_default().push(talk);
+            }
+        }
+        self.protocols.extend(protocols);
+    }
+}

@@ -1,0 +1,274 @@
+//! Recorded calls, and which of them answers a request.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use koala_matcher::{Decision, Index, RecordedCall, Strategy};
+use koala_protocol::Protocol;
+use koala_session::model::{Action, CallOutbound, Connection, Matched, Session};
+
+use crate::net;
+use crate::replay::framing;
+
+/// What the outbound server does to a connection after an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// It stays open.
+    Open,
+    /// It is closed, as the recorded server did, or because its answer ends that way.
+    Close,
+    /// It is reset, as the recorded server did.
+    Reset,
+}
+
+/// A recorded call that got through: what was asked, and what came back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Talk {
+    /// The session that it was recorded in.
+    pub session_id: String,
+    /// Its place in that session.
+    pub action_index: u32,
+    /// Who was asked, as an address in text.
+    pub peer: String,
+    /// The bytes sent; empty where the server spoke first.
+    pub request: Vec<u8>,
+    /// The bytes that came back.
+    pub response: Vec<u8>,
+    /// What happened to the connection then.
+    pub after: After,
+    /// Whether it was the first on its connection, in its session.
+    pub first: bool,
+}
+
+impl Talk {
+    /// A talk that was never recorded.
+    pub fn simulated(request: Vec<u8>, response: Vec<u8>) -> Self {
+        Self {
+            session_id: String::new(),
+            action_index: 0,
+            peer: String::new(),
+            request,
+            response,
+            after: After::Open,
+            first: false,
+        }
+    }
+}
+
+/// A connect that failed in the recording.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedConnect {
+    /// Its place in its session.
+    pub action_index: u32,
+    /// Who was asked, as an address in text.
+    pub peer: String,
+    /// The name of the `errno`.
+    pub error: String,
+}
+
+/// The outbound calls of a session.
+#[derive(Clone, Debug, Default)]
+pub struct Talks {
+    /// Those that got through, in their order.
+    pub talks: Vec<Talk>,
+    /// Those whose connect failed.
+    pub failed: Vec<FailedConnect>,
+    /// Addresses of peers, and the protocol spoken with them.
+    pub protocols: HashMap<String, Protocol>,
+}
+
+/// The address of the peer of a call, in text.
+pub fn peer_of(call: &CallOutbound, connections: &[Connection]) -> String {
+    let connection = connections
+        .iter()
+        .find(|connection| connection.connection_id == call.connection_id && !connection.peer.is_empty());
+    match connection {
+        Some(connection) => connection.peer.clone(),
+        None => net::address_of_peer(&call.peer, &call.unix_addr).to_string(),
+    }
+}
+
+/// Whether the call tells of a connect that failed.
+pub fn connect_failed(call: &CallOutbound) -> bool {
+    !call.error.is_empty() && call.request.is_empty() && call.response.is_empty()
+}
+
+impl Talks {
+    /// The outbound calls of `session`.
+    pub fn of(session: &Session) -> Self {
+        let mut found = Self::default();
+        // The last talk on each connection.
+        let mut last: HashMap<u64, usize> = HashMap::new();
+        for action in &session.actions {
+            let Action::CallOutbound(call) = action else { continue };
+            let peer = peer_of(call, &session.connections);
+            if connect_failed(call) {
+                found.failed.push(FailedConnect {
+                    action_index: call.action_index,
+                    peer,
+                    error: call.error.clone(),
+                });
+                continue;
+            }
+            let known = call.connection_id != 0;
+            let previous = if known { last.get(&call.connection_id).copied() } else { None };
+            // What a server said unasked goes out behind its answer to what was asked before.
+            if call.request.is_empty()
+                && let Some(previous) = previous.and_then(|previous| found.talks.get_mut(previous))
+            {
+                previous.response.extend_from_slice(&call.response);
+                continue;
+            }
+            if known {
+                last.insert(call.connection_id, found.talks.len());
+            }
+            found.talks.push(Talk {
+                session_id: session.session_id.clone(),
+                action_index: call.action_index,
+                peer,
+                request: call.request.clone(),
+                response: call.response.clone(),
+                after: ended(&call.error),
+                first: previous.is_none(),
+            });
+        }
+        for connection in &session.connections {
+            let protocol = Protocol::from_name(&connection.protocol);
+            if protocol != Protocol::Raw {
+                found.protocols.insert(connection.peer.clone(), protocol);
+            }
+            let last = last.get(&connection.connection_id).and_then(|&last| found.talks.get_mut(last));
+            if let Some(talk) = last
+                && talk.after == After::Open
+            {
+                talk.after = ended(&connection.end);
+            }
+        }
+        for talk in &mut found.talks {
+            let http = found.protocols.get(&talk.peer) == Some(&Protocol::Http);
+            if http && talk.after == After::Open && framing::ends_by_close(&talk.request, &talk.response) {
+                talk.after = After::Close;
+            }
+        }
+        found
+    }
+}
+
+/// What the end of a connection, or of a talk, means for the one who plays the server.
+fn ended(how: &str) -> After {
+    match how {
+        "peer-closed" => After::Close,
+        "reset" | "ECONNRESET" | "EPIPE" => After::Reset,
+        _ => After::Open,
+    }
+}
+
+/// An answer to a request: the recorded talk, or none, and how that was found.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// What to answer with.
+    pub talk: Option<Arc<Talk>>,
+    /// What the report says of it.
+    pub matched: Matched,
+    /// It was given before.
+    pub reused: bool,
+}
+
+impl Answer {
+    /// No answer, for a reason.
+    pub fn none(reason: String) -> Self {
+        Self {
+            talk: None,
+            matched: Matched {
+                action_index: -1,
+                nearest_action_index: -1,
+                reason,
+                ..Matched::default()
+            },
+            reused: false,
+        }
+    }
+
+    /// A talk that was found otherwise than by the matcher.
+    pub fn found(talk: Arc<Talk>, replayed: &str, reason: String) -> Self {
+        let matched = Matched {
+            session_id: other_session(&talk.session_id, replayed),
+            action_index: i64::from(talk.action_index),
+            mark: 1.0,
+            reason,
+            nearest_action_index: -1,
+            differences: Vec::new(),
+        };
+        Self { talk: Some(talk), matched, reused: false }
+    }
+}
+
+/// The recorded session of a call, where it is not the replayed one.
+fn other_session(recorded: &str, replayed: &str) -> String {
+    if recorded == replayed { String::new() } else { recorded.to_owned() }
+}
+
+/// Recorded calls that requests are matched with; each is used once.
+pub struct Book {
+    talks: Vec<Arc<Talk>>,
+    index: Index,
+    /// Places in `talks` of the calls that `index` knows.
+    asked: Vec<usize>,
+}
+
+impl std::fmt::Debug for Book {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Book").field("talks", &self.talks.len()).finish_non_exhaustive()
+    }
+}
+
+impl Book {
+    /// A book of `talks`.
+    pub fn new(strategy: Strategy, talks: Vec<Arc<Talk>>) -> Self {
+        let asked: Vec<usize> = talks
+            .iter()
+            .enumerate()
+            .filter(|(_, talk)| !talk.request.is_empty())
+            .map(|(place, _)| place)
+            .collect();
+        let index = Index::new(
+            strategy,
+            talks
+                .iter()
+                .filter(|talk| !talk.request.is_empty())
+                .map(|talk| RecordedCall { peer: &talk.peer, request: &talk.request }),
+        );
+        Self { talks, index, asked }
+    }
+
+    /// The talks.
+    pub fn talks(&self) -> &[Arc<Talk>] {
+        &self.talks
+    }
+
+    /// The recorded call that `request` to `peer` corresponds to. `replayed` is the id of the session that asks.
+    pub fn find(&mut self, peer: &str, request: &[u8], replayed: &str) -> Answer {
+        let decision = self.index.find(peer, request);
+        let talk_at = |index: Option<usize>| {
+            index.and_then(|index| self.asked.get(index)).and_then(|&place| self.talks.get(place))
+        };
+        let talk = talk_at(decision.index).cloned();
+        let nearest = talk_at(decision.nearest).map_or(-1, |talk| i64::from(talk.action_index));
+        let named = talk.as_ref().or_else(|| talk_at(decision.nearest));
+        let Decision { mark, reason, differences, reused, .. } = decision;
+        let matched = Matched {
+            session_id: named.map(|talk| other_session(&talk.session_id, replayed)).unwrap_or_default(),
+            action_index: talk.as_ref().map_or(-1, |talk| i64::from(talk.action_index)),
+            mark,
+            reason,
+            nearest_action_index: if talk.is_some() { -1 } else { nearest },
+            differences,
+        };
+        Answer { talk, matched, reused }
+    }
+
+    /// What the server of `peer` said before it was asked, on the first connection that has not been given it.
+    pub fn greeting(&self, peer: &str, nth: usize) -> Option<&Arc<Talk>> {
+        self.talks.iter().filter(|talk| talk.request.is_empty() && talk.first && talk.peer == peer).nth(nth)
+    }
+}

@@ -1,0 +1,76 @@
+//! What the agent says of itself to those who ask.
+
+use serde::{Deserialize, Serialize};
+
+use crate::manifest::LostCounts;
+
+/// The answer to `GET /status`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Status {
+    /// `record` or `replay`.
+    pub mode: String,
+    /// Where the program listens now.
+    pub listeners: Vec<String>,
+    /// How many processes of the program are attached and alive.
+    pub processes: usize,
+    /// Their ids.
+    pub pids: Vec<u32>,
+    /// Sessions written to disk, but for those of boot; in a replay, sessions replayed.
+    pub sessions: u64,
+    /// Events read from the log.
+    pub events: u64,
+    /// What is lost.
+    pub lost: LostCounts,
+    /// Hooks of `libkoala.so` that have no function behind them.
+    pub unresolved: Vec<String>,
+    /// Where the recording is; only in the answer to `POST /finish`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recording: Option<String>,
+    /// Why writing stopped, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// In a replay, what the program asked outside of all sessions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<BootStatus>,
+}
+
+/// What the program asked outside of all sessions.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct BootStatus {
+    /// How many calls it made.
+    pub calls: u64,
+    /// The last of those that nothing recorded answers.
+    pub unmatched: Vec<UnmatchedStatus>,
+}
+
+/// A call that nothing recorded answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct UnmatchedStatus {
+    /// Who was asked.
+    pub peer: String,
+    /// The head of the request, as text.
+    pub request: String,
+    /// Why it was not answered.
+    pub reason: String,
+}
+
+/// The one line that the agent prints when it is ready.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Ready {
+    /// True.
+    pub ready: bool,
+    /// Where it is commanded.
+    pub control_socket: String,
+    /// Where processes of the program get the event log.
+    pub attach_socket: String,
+    /// Where the inbound server listens; only in a replay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inbound_addr: Option<String>,
+    /// Where the outbound server listens; only in a replay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outbound_addr: Option<String>,
+}

@@ -1,0 +1,336 @@
+//! What differs between two requests, in words.
+
+use crate::features::LONG;
+use crate::fields::{self, Group, Role, Scratch, Sink};
+use crate::shape;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+/// An explanation is kept with every replayed call: it names so many differences, and counts the rest.
+const MOST_DIFFERENCES: usize = 12;
+/// Values are cut to so many characters.
+const MOST_CHARACTERS: usize = 72;
+/// Long texts that share this much are the same text, changed.
+const SAME_TEXT: f64 = 0.9;
+
+/// The fields of a request as text.
+#[derive(Debug, Default)]
+pub(crate) struct Texts {
+    fields: Vec<Text>,
+}
+
+impl Texts {
+    fn name(&self, place: usize) -> &str {
+        self.fields.get(place).map_or("", |text| &text.name)
+    }
+
+    fn by_name(&self) -> Vec<usize> {
+        let mut places: Vec<usize> = (0..self.fields.len()).collect();
+        places.sort_by(|a, b| self.name(*a).cmp(self.name(*b)));
+        places
+    }
+}
+
+#[derive(Debug)]
+struct Text {
+    name: String,
+    group: Group,
+    role: Role,
+    value: Vec<u8>,
+}
+
+impl Sink for Texts {
+    fn field(&mut self, group: Group, role: Role, name: &str, value: &[u8]) {
+        self.fields.push(Text { name: name.to_string(), group, role, value: value.to_vec() });
+    }
+
+    fn count(&self) -> usize {
+        self.fields.len()
+    }
+
+    fn rewind(&mut self, count: usize) {
+        self.fields.truncate(count);
+    }
+}
+
+/// The fields of two requests that differ.
+#[derive(Debug)]
+pub(crate) struct Changes {
+    changes: Vec<(Option<Text>, Option<Text>)>,
+}
+
+impl Changes {
+    /// No difference.
+    pub(crate) fn none() -> Self {
+        Self { changes: Vec::new() }
+    }
+
+    /// From the recorded request to the present one.
+    pub(crate) fn between(recorded: &[u8], request: &[u8], scratch: &mut Scratch) -> Self {
+        let (mut old, mut new) = (Texts::default(), Texts::default());
+        fields::read(recorded, scratch, &mut old);
+        fields::read(request, scratch, &mut new);
+        let mut changes = Vec::new();
+        // Both by name; stable, so that the second value of a name is compared with the second.
+        let (places, recorded_places) = (new.by_name(), old.by_name());
+        let mut partner: Vec<Option<usize>> = alloc::vec![None; new.fields.len()];
+        let mut gone = Vec::new();
+        let mut rest = places.iter().copied().peekable();
+        for place in recorded_places {
+            let name = old.name(place);
+            while rest.next_if(|at| new.name(*at) < name).is_some() {}
+            let found = rest.next_if(|at| new.name(*at) == name);
+            match found.and_then(|at| partner.get_mut(at)) {
+                Some(partner) => *partner = Some(place),
+                None => gone.push(place),
+            }
+        }
+        gone.sort_unstable();
+        let mut old: Vec<Option<Text>> = old.fields.into_iter().map(Some).collect();
+        for (text, partner) in new.fields.into_iter().zip(partner) {
+            let before = partner.and_then(|place| old.get_mut(place)).and_then(Option::take);
+            if before.as_ref().is_none_or(|before| before.value != text.value) {
+                changes.push((before, Some(text)));
+            }
+        }
+        for place in gone {
+            if let Some(text) = old.get_mut(place).and_then(Option::take) {
+                changes.push((Some(text), None));
+            }
+        }
+        Self { changes }
+    }
+
+    /// Whether every value that differs is generated, or a long text of which little changed. With the
+    /// weight that each one still has.
+    pub(crate) fn same_after_all(&self) -> Option<Vec<(Group, f64)>> {
+        let mut conceded = Vec::new();
+        for (before, after) in &self.changes {
+            let (Some(before), Some(after)) = (before, after) else { continue };
+            if before.role != Role::Value || shape_equal(&before.value, &after.value) {
+                continue;
+            }
+            if shape::loosely_equal(&before.value, &after.value) {
+                conceded.push((before.group, 1.0));
+                continue;
+            }
+            // One word of a long text says little about what is asked for; but a whole body of unknown
+            // structure holds the ids as well, and so may bytes that are no text.
+            let is_text = |text: &Text| text.value.len() >= LONG && core::str::from_utf8(&text.value).is_ok();
+            if !is_text(before) || !is_text(after) || before.name == "body" || asks(&before.name) {
+                return None;
+            }
+            let similarity = shape::similarity(&before.value, &after.value);
+            if similarity < SAME_TEXT {
+                return None;
+            }
+            conceded.push((before.group, similarity));
+        }
+        Some(conceded)
+    }
+
+    /// The differences in words. For a call that is another one, what is generated is left out: it says
+    /// nothing about why.
+    pub(crate) fn describe(&self, with_generated: bool) -> Vec<String> {
+        let mut lines = Vec::new();
+        let mut more = 0usize;
+        // What matters first.
+        for identity in [true, false] {
+            for (before, after) in &self.changes {
+                let Some(text) = before.as_ref().or(after.as_ref()) else { continue };
+                let is_identity = matches!(text.role, Role::Identity | Role::TimedIdentity);
+                let generated = matches!(text.role, Role::Volatile | Role::Noise);
+                if is_identity != identity || (generated && !with_generated) || follows(&text.name) {
+                    continue;
+                }
+                if lines.len() >= MOST_DIFFERENCES {
+                    more += 1;
+                    continue;
+                }
+                lines.push(line(&text.name, before.as_ref(), after.as_ref()));
+            }
+        }
+        if more > 0 {
+            lines.push(format!("and {more} more"));
+        }
+        lines
+    }
+
+    /// The names of what differs and is neither generated nor noise, for a sentence.
+    pub(crate) fn names(&self) -> String {
+        let mut names = String::new();
+        let mut count = 0;
+        for identity in [true, false] {
+            for (before, after) in &self.changes {
+                let Some(text) = before.as_ref().or(after.as_ref()) else { continue };
+                let is_identity = matches!(text.role, Role::Identity | Role::TimedIdentity);
+                if is_identity != identity || matches!(text.role, Role::Volatile | Role::Noise) {
+                    continue;
+                }
+                count += 1;
+                if count > 3 {
+                    names.push_str(" and more");
+                    return names;
+                }
+                if !names.is_empty() {
+                    names.push_str(", ");
+                }
+                names.push_str(&text.name);
+            }
+        }
+        names
+    }
+}
+
+/// In such a text every word asks for something.
+fn asks(name: &str) -> bool {
+    let last = name.rsplit(['.', ' ', ']']).next().unwrap_or(name);
+    matches!(last, "query" | "sql" | "statement" | "script" | "filter" | "search" | "prompt")
+}
+
+/// It follows from something else that is reported.
+fn follows(name: &str) -> bool {
+    matches!(name, "header content-length" | "header transfer-encoding")
+}
+
+fn shape_equal(a: &[u8], b: &[u8]) -> bool {
+    let (mut one, mut other) = (Vec::new(), Vec::new());
+    shape::mask(a, shape::Care::Strict, &mut one);
+    shape::mask(b, shape::Care::Strict, &mut other);
+    one == other
+}
+
+fn line(name: &str, before: Option<&Text>, after: Option<&Text>) -> String {
+    let (before, after) = match (before, after) {
+        (Some(before), Some(after)) => excerpts(&before.value, &after.value),
+        (before, after) => {
+            let show = |text: Option<&Text>| match text {
+                Some(text) => excerpt(&text.value, 0),
+                None => String::from("(absent)"),
+            };
+            (show(before), show(after))
+        }
+    };
+    format!("{name}: {before} -> {after}")
+}
+
+/// Both values from shortly before where they part.
+fn excerpts(before: &[u8], after: &[u8]) -> (String, String) {
+    let common = before.iter().zip(after).take_while(|(a, b)| a == b).count();
+    let long = before.len().max(after.len()) > MOST_CHARACTERS;
+    let from = if long { common.saturating_sub(16) } else { 0 };
+    (excerpt(before, from), excerpt(after, from))
+}
+
+fn excerpt(value: &[u8], from: usize) -> String {
+    let mut text = String::new();
+    if from > 0 {
+        text.push('…');
+    }
+    let rest = value.get(from..).unwrap_or_default();
+    let cut = rest.get(..MOST_CHARACTERS * 4).unwrap_or(rest);
+    let mut shown = 0;
+    for chunk in cut.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            if shown >= MOST_CHARACTERS {
+                text.push('…');
+                return text;
+            }
+            if character.is_control() {
+                text.extend(character.escape_default());
+            } else {
+                text.push(character);
+            }
+            shown += 1;
+        }
+        for byte in chunk.invalid() {
+            if shown >= MOST_CHARACTERS {
+                text.push('…');
+                return text;
+            }
+            text.push_str(&format!("\\x{byte:02x}"));
+            shown += 1;
+        }
+    }
+    if cut.len() < rest.len() {
+        text.push('…');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn differences(recorded: &[u8], request: &[u8]) -> Vec<String> {
+        Changes::between(recorded, request, &mut Scratch::default()).describe(true)
+    }
+
+    #[test]
+    fn what_differs_is_named() {
+        assert_eq!(
+            differences(
+                b"GET /orders/7 HTTP/1.1\r\n\r\n",
+                b"GET /orders/8?x=1 HTTP/1.1\r\nUser-Agent: a\r\n\r\n"
+            ),
+            ["path: /orders/7 -> /orders/8", "query x: (absent) -> 1", "header user-agent: (absent) -> a"]
+        );
+        assert_eq!(
+            differences(b"*2\r\n$3\r\nGET\r\n$6\r\nuser:1\r\n", b"*2\r\n$3\r\nGET\r\n$6\r\nuser:2\r\n"),
+            ["argument 1: user:1 -> user:2"]
+        );
+        assert_eq!(
+            differences(
+                b"\x20\0\0\0\x03SELECT * FROM t WHERE id = 1   ",
+                b"\x1d\0\0\0\x03SELECT * FROM t WHERE id = 3"
+            ),
+            ["where id: 1 -> 3"]
+        );
+    }
+
+    #[test]
+    fn order_is_no_difference() {
+        assert!(
+            differences(
+                b"GET /?a=1&b=2 HTTP/1.1\r\nA: 1\r\nB: 2\r\n\r\n",
+                b"GET /?b=2&a=1 HTTP/1.1\r\nb: 2\r\na: 1\r\n\r\n"
+            )
+            .is_empty()
+        );
+        assert_eq!(
+            differences(b"GET /?a=1&a=2 HTTP/1.1\r\n\r\n", b"GET /?a=2&a=1 HTTP/1.1\r\n\r\n").len(),
+            2,
+            "but among values of one name it is"
+        );
+    }
+
+    #[test]
+    fn many_values_of_one_name_are_paired_in_order() {
+        let list = |count: usize, last: &str| {
+            let mut sql = String::from("SELECT a FROM t WHERE id IN (");
+            for id in 0..count {
+                sql.push_str(&format!("{id},"));
+            }
+            sql.push_str(last);
+            sql.push(')');
+            let length = u32::try_from(sql.len() + 1).expect("short").to_le_bytes();
+            [&length[..3], &[0, 3], sql.as_bytes()].concat()
+        };
+        assert_eq!(differences(&list(30_000, "x"), &list(30_000, "y")).len(), 1);
+        assert_eq!(differences(&list(3, "7"), &list(3, "8")), ["where id: 7 -> 8"]);
+    }
+
+    #[test]
+    fn explanations_stay_small() {
+        let body = |value: usize| {
+            let members: Vec<String> =
+                (0..1000).map(|at| format!("\"k{at}\":\"{}\"", "x".repeat(value))).collect();
+            format!("POST / HTTP/1.1\r\n\r\n{{{}}}", members.join(","))
+        };
+        let lines = differences(body(500).as_bytes(), body(501).as_bytes());
+        assert_eq!(lines.len(), MOST_DIFFERENCES + 1);
+        assert_eq!(lines.last().map(String::as_str), Some("and 988 more"));
+        assert!(lines.iter().all(|line| line.chars().count() < 200));
+    }
+}

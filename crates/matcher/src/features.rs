@@ -1,0 +1,266 @@
+//! The fields of a request as hashes: what is kept of every recorded call, and compared.
+
+use crate::fields::{self, Facts, Group, Role, Scratch, Sink};
+use crate::hash::{hash, mix};
+use crate::shape::{self, Care};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+/// One field as hashes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Feature {
+    pub(crate) name: u64,
+    /// Of the value without what is generated, where the role allows for that.
+    pub(crate) value: u64,
+    /// Of the value as it is.
+    pub(crate) raw: u64,
+    pub(crate) group: Group,
+    pub(crate) role: Role,
+    /// A value that differs may still be the same: it is generated in part, or long.
+    pub(crate) supple: bool,
+}
+
+impl Feature {
+    fn is_identity(&self) -> bool {
+        matches!(self.role, Role::Identity | Role::TimedIdentity)
+    }
+
+    /// It may tell calls of one identity apart.
+    pub(crate) fn tells(&self) -> bool {
+        matches!(self.role, Role::Parameter | Role::Timed | Role::Value | Role::Soft)
+    }
+}
+
+/// Values from this length on are not short literals: one word of them may change.
+pub(crate) const LONG: usize = 64;
+
+/// What it counts, among calls that ask for the same, that every generated value is the same: a random id
+/// that is equal is no accident.
+const GENERATED_AGREEMENT: f64 = 0.2;
+
+/// A request as hashes.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Keys {
+    /// Of what is asked for.
+    pub(crate) identity: u64,
+    /// And of the arguments.
+    pub(crate) arguments: u64,
+    /// And of what may change without another call being meant: all but what is generated, and noise.
+    pub(crate) settled: u64,
+    /// And of what is generated: all but noise.
+    pub(crate) all: u64,
+}
+
+/// Collects features. The order of the fields of a request means nothing, so the keys are sums.
+#[derive(Debug, Default)]
+pub(crate) struct Collector {
+    pub(crate) features: Vec<Feature>,
+    masked: Vec<u8>,
+}
+
+impl Collector {
+    /// Reads a request; its features are then those of the collector.
+    pub(crate) fn read(&mut self, request: &[u8], scratch: &mut Scratch) -> (Keys, Facts) {
+        self.features.clear();
+        let facts = fields::read(request, scratch, self);
+        // Equal names stay in their order: the second value of a name is compared with the second.
+        self.features.sort_by_key(|feature| feature.name);
+        (self.keys(), facts)
+    }
+
+    fn keys(&self) -> Keys {
+        let mut keys = Keys::default();
+        let mut previous = None;
+        let mut occurrence = 0u64;
+        for feature in &self.features {
+            occurrence = if previous == Some(feature.name) { occurrence + 1 } else { 0 };
+            previous = Some(feature.name);
+            let name = mix(feature.name, occurrence);
+            let value = mix(name, feature.value);
+            let raw = mix(name, feature.raw);
+            match feature.role {
+                Role::Identity | Role::TimedIdentity => keys.identity = keys.identity.wrapping_add(value),
+                Role::Parameter | Role::Timed | Role::Value => {
+                    keys.arguments = keys.arguments.wrapping_add(value)
+                }
+                Role::Soft => keys.settled = keys.settled.wrapping_add(value),
+                Role::Volatile | Role::Noise => {}
+            }
+            if feature.role != Role::Noise {
+                keys.all = keys.all.wrapping_add(raw);
+            }
+        }
+        keys.arguments = mix(keys.identity, keys.arguments);
+        keys.settled = mix(keys.arguments, keys.settled);
+        keys
+    }
+
+    pub(crate) fn boxed(&self) -> Box<[Feature]> {
+        self.features.clone().into_boxed_slice()
+    }
+}
+
+impl Sink for Collector {
+    fn field(&mut self, group: Group, role: Role, name: &str, value: &[u8]) {
+        let raw = hash(value);
+        let care = match role {
+            Role::TimedIdentity | Role::Timed => Some(Care::Times),
+            Role::Value | Role::Soft => Some(Care::Strict),
+            Role::Identity | Role::Parameter | Role::Volatile | Role::Noise => None,
+        };
+        // Nothing shorter than a time of day passes for generated.
+        let care = care.filter(|_| value.len() >= 8);
+        let generated = care.is_some_and(|care| shape::mask(value, care, &mut self.masked));
+        let feature = Feature {
+            name: hash(name.as_bytes()),
+            value: if generated { mix(hash(&self.masked), 1) } else { raw },
+            raw,
+            group,
+            role,
+            supple: role == Role::Value && (generated || value.len() >= LONG),
+        };
+        self.features.push(feature);
+    }
+
+    fn count(&self) -> usize {
+        self.features.len()
+    }
+
+    fn rewind(&mut self, count: usize) {
+        self.features.truncate(count);
+    }
+}
+
+/// How two requests compare.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Comparison {
+    matched: [f32; Group::ALL.len()],
+    total: [f32; Group::ALL.len()],
+    /// The same without what is asked for, in which all calls that are weighed agree.
+    free_matched: [f32; Group::ALL.len()],
+    free_total: [f32; Group::ALL.len()],
+    /// An argument, or what is asked for, is another one.
+    pub(crate) other: bool,
+    /// Whether it is another one is for their texts to say.
+    pub(crate) unsure: bool,
+    /// How many generated values both have, and how many of them are the same nevertheless.
+    generated: u32,
+    pub(crate) generated_agreement: u32,
+}
+
+impl Comparison {
+    /// Compares the features of two requests, both sorted by name.
+    pub(crate) fn of(one: &[Feature], other: &[Feature]) -> Self {
+        let mut comparison = Self::default();
+        let (mut left, mut right) = (one.iter().peekable(), other.iter().peekable());
+        loop {
+            match (left.peek(), right.peek()) {
+                (Some(a), Some(b)) if a.name == b.name => {
+                    comparison.pair(a, b);
+                    left.next();
+                    right.next();
+                }
+                (Some(a), Some(b)) if a.name < b.name => {
+                    comparison.single(a);
+                    left.next();
+                }
+                (Some(a), None) => {
+                    comparison.single(a);
+                    left.next();
+                }
+                (_, Some(b)) => {
+                    comparison.single(b);
+                    right.next();
+                }
+                (None, None) => return comparison,
+            }
+        }
+    }
+
+    fn pair(&mut self, a: &Feature, b: &Feature) {
+        let same =
+            if matches!(a.role, Role::Volatile | Role::Noise) { a.raw == b.raw } else { a.value == b.value };
+        self.add(a, if same { 1.0 } else { 0.0 });
+        if a.role == Role::Volatile || (a.value != a.raw && same) {
+            self.generated += 1;
+            self.generated_agreement += u32::from(a.raw == b.raw);
+        }
+        if same {
+            return;
+        }
+        match a.role {
+            Role::Identity | Role::TimedIdentity | Role::Parameter | Role::Timed => self.other = true,
+            Role::Value if a.supple || b.supple => self.unsure = true,
+            Role::Value => self.other = true,
+            Role::Soft | Role::Volatile | Role::Noise => {}
+        }
+    }
+
+    fn single(&mut self, feature: &Feature) {
+        // A trace header more or less is nothing.
+        if !matches!(feature.role, Role::Volatile | Role::Noise) {
+            self.add(feature, 0.0);
+        }
+        if feature.is_identity() {
+            self.other = true;
+        }
+    }
+
+    fn add(&mut self, feature: &Feature, matched: f32) {
+        self.count(feature.group, 1.0, matched, !feature.is_identity());
+    }
+
+    fn count(&mut self, group: Group, total: f32, matched: f32, free: bool) {
+        let add = |sums: &mut [f32], value: f32| {
+            if let Some(sum) = sums.get_mut(group as usize) {
+                *sum += value;
+            }
+        };
+        add(&mut self.total, total);
+        add(&mut self.matched, matched);
+        if free {
+            add(&mut self.free_total, total);
+            add(&mut self.free_matched, matched);
+        }
+    }
+
+    /// A value that differs turned out to be similar after all.
+    pub(crate) fn concede(&mut self, group: Group, similarity: f64) {
+        self.count(group, 0.0, similarity as f32, true);
+    }
+
+    /// What speaks for a call among calls that ask for the same: their other fields, and generated values
+    /// that are the same nevertheless.
+    pub(crate) fn standing(&self) -> f64 {
+        let free = mean(groups(&self.free_matched, &self.free_total));
+        let generated = f64::from(self.generated_agreement) / f64::from(self.generated.max(1));
+        free + GENERATED_AGREEMENT * generated
+    }
+
+    /// Weight and score of every group of fields that the requests have.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = (Group, f64, f64)> + '_ {
+        groups(&self.matched, &self.total)
+    }
+
+    /// The mark: how much of what the fields tell speaks for it, between 0 and 1.
+    pub(crate) fn mark(&self) -> f64 {
+        mean(self.groups())
+    }
+}
+
+fn groups<'a>(matched: &'a [f32], total: &'a [f32]) -> impl Iterator<Item = (Group, f64, f64)> + 'a {
+    Group::ALL.into_iter().zip(matched.iter().zip(total)).filter_map(|(group, (matched, total))| {
+        let (matched, total) = (f64::from(*matched), f64::from(*total));
+        (total > 0.0).then(|| (group, (total * group.unit()).min(group.weight()), matched / total))
+    })
+}
+
+/// The mean of the scores by their weights; 1 where there are none.
+fn mean(groups: impl Iterator<Item = (Group, f64, f64)>) -> f64 {
+    let (mut sum, mut all) = (0.0, 0.0);
+    for (_, weight, score) in groups {
+        sum += weight * score;
+        all += weight;
+    }
+    if all > 0.0 { sum / all } else { 1.0 }
+}

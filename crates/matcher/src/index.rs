@@ -1,0 +1,540 @@
+//! The index over recorded calls, and the decision.
+
+use crate::chains::Chains;
+use crate::explain::Changes;
+use crate::features::{Collector, Comparison, Feature, Keys};
+use crate::fields::{Facts, Scratch};
+use crate::hash::{Table, hash, mix};
+use crate::{Decision, FieldScore, MARGIN, RecordedCall, Strategy, THRESHOLD};
+use alloc::borrow::Cow;
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+/// So many calls with the same identity are weighed against each other.
+const MOST_CANDIDATES: usize = 48;
+/// So many calls are looked at to name the nearest one.
+const MOST_NEIGHBOURS: usize = 16;
+/// Of so many of them the texts are read, where hashes do not settle it.
+const MOST_DOUBTS: usize = 8;
+/// From so many calls of one identity on, they are found by their arguments.
+const CROWD: usize = 32;
+/// What being the next in recorded order counts when calls are weighed: enough to decide between equals,
+/// not to win against a better one.
+const NEXT_IN_ORDER: f64 = 0.06;
+
+/// The recorded calls of a session or of an overlap group, and which of them were used.
+///
+/// Built once; [`Index::find`] then takes time that does not grow with the number of calls.
+#[derive(Debug)]
+pub struct Index {
+    strategy: Strategy,
+    peers: Table<Box<str>>,
+    calls: Vec<Call>,
+    used: Vec<bool>,
+    tables: Tables,
+    collector: Collector,
+    scratch: Scratch,
+}
+
+#[derive(Debug)]
+struct Call {
+    peer: u64,
+    request: Box<[u8]>,
+    keys: Keys,
+    features: Box<[Feature]>,
+}
+
+/// Calls by what they consist of. Every key has the peer in it.
+#[derive(Debug, Default)]
+struct Tables {
+    bytes: Chains,
+    all: Chains,
+    settled: Chains,
+    arguments: Chains,
+    identity: Chains,
+    /// Calls of crowded identities by each of their arguments.
+    argument: Chains,
+    neighbours: [Chains; 2],
+    peer: Chains,
+    /// By bytes alone, to find the call that went to another peer.
+    anywhere: Chains,
+}
+
+impl Index {
+    /// Builds the index. The calls are copied.
+    pub fn new<'a>(strategy: Strategy, calls: impl IntoIterator<Item = RecordedCall<'a>>) -> Self {
+        let mut index = Self {
+            strategy,
+            peers: Table::default(),
+            calls: Vec::new(),
+            used: Vec::new(),
+            tables: Tables::default(),
+            collector: Collector::default(),
+            scratch: Scratch::default(),
+        };
+        for call in calls {
+            index.add(call);
+        }
+        index.find_crowds();
+        index
+    }
+
+    /// The number of recorded calls.
+    pub fn len(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// No call was recorded.
+    pub fn is_empty(&self) -> bool {
+        self.calls.is_empty()
+    }
+
+    /// Whether a recorded call was given as an answer.
+    pub fn is_used(&self, index: usize) -> bool {
+        self.used.get(index).copied().unwrap_or(false)
+    }
+
+    /// Decides which recorded call a request is. The call is used from then on.
+    pub fn find(&mut self, peer: &str, request: &[u8]) -> Decision {
+        let decision = self.decide(peer, request);
+        if let Some(used) = decision.index.and_then(|index| self.used.get_mut(index)) {
+            *used = true;
+        }
+        decision
+    }
+
+    fn add(&mut self, call: RecordedCall<'_>) {
+        let Ok(number) = u32::try_from(self.calls.len()) else { return };
+        let peer = hash(call.peer.as_bytes());
+        self.peers.entry(peer).or_insert_with(|| call.peer.into());
+        let (keys, facts) = self.collector.read(call.request, &mut self.scratch);
+        let bytes = hash(call.request);
+        let tables = &mut self.tables;
+        tables.bytes.push(mix(peer, bytes), number);
+        tables.peer.push(peer, number);
+        tables.anywhere.push(bytes, number);
+        tables.all.push(mix(peer, keys.all), number);
+        tables.settled.push(mix(peer, keys.settled), number);
+        tables.arguments.push(mix(peer, keys.arguments), number);
+        tables.identity.push(mix(peer, keys.identity), number);
+        for (chains, key) in tables.neighbours.iter_mut().zip(facts.neighbours) {
+            chains.push(mix(peer, key), number);
+        }
+        let features = self.collector.boxed();
+        self.calls.push(Call { peer, request: call.request.into(), keys, features });
+        self.used.push(false);
+    }
+
+    fn find_crowds(&mut self) {
+        for (number, call) in (0u32..).zip(&self.calls) {
+            let identity = mix(call.peer, call.keys.identity);
+            if self.tables.identity.count(identity) < CROWD {
+                continue;
+            }
+            for feature in call.features.iter().filter(|feature| feature.tells()) {
+                self.tables.argument.push(argument_key(identity, feature), number);
+            }
+        }
+    }
+
+    fn decide(&mut self, peer_name: &str, request: &[u8]) -> Decision {
+        let peer = hash(peer_name.as_bytes());
+        if self.peers.get(&peer).map(|name| &**name) != Some(peer_name) {
+            return self.unknown_peer(peer_name, request);
+        }
+        let bytes = mix(peer, hash(request));
+        let equal = self.tables.bytes.unused(bytes, &self.used, usize::MAX / 4);
+        let calls = &self.calls;
+        let equal =
+            equal.into_iter().find(|call| calls.get(*call as usize).is_some_and(|c| *c.request == *request));
+        if let Some(call) = equal {
+            return self.byte_equal(call, bytes, false);
+        }
+        let (keys, facts) = self.collector.read(request, &mut self.scratch);
+        if self.strategy == Strategy::Auto {
+            if let Some(call) = self.equal_but_noise(mix(peer, keys.all)) {
+                return self.found(call, request, Way::All, None);
+            }
+            if let Some((call, runner_up)) = self.equal_but_generated(mix(peer, keys.settled)) {
+                return self.found(call, request, Way::Settled, runner_up);
+            }
+        }
+        if facts.read_only {
+            let last = self.tables.bytes.last(bytes);
+            if let Some(call) =
+                last.filter(|call| self.call(*call).is_some_and(|call| *call.request == *request))
+            {
+                return self.byte_equal(call, bytes, true);
+            }
+        }
+        if self.strategy == Strategy::Exact {
+            return self.unmatched_exactly(peer, &keys, &facts, request, bytes);
+        }
+        if facts.read_only
+            && let Some(call) = self.tables.settled.last(mix(peer, keys.settled))
+        {
+            return self.found(call, request, Way::Again, None);
+        }
+        self.weigh(peer, &keys, &facts, request)
+    }
+
+    fn call(&self, number: u32) -> Option<&Call> {
+        self.calls.get(number as usize)
+    }
+
+    /// An unused call that is equal but for noise.
+    fn equal_but_noise(&mut self, key: u64) -> Option<u32> {
+        self.tables.all.unused(key, &self.used, 1).next()
+    }
+
+    /// Of the unused calls that are the same but for what is generated: the one that agrees in most of
+    /// that, else the first in recorded order. And the next best one.
+    fn equal_but_generated(&mut self, key: u64) -> Option<(u32, Option<(usize, f64)>)> {
+        let mut candidates: Vec<(u32, Comparison)> = self
+            .tables
+            .settled
+            .unused(key, &self.used, MOST_CANDIDATES)
+            .filter_map(|number| {
+                let recorded = self.calls.get(number as usize)?;
+                Some((number, Comparison::of(&recorded.features, &self.collector.features)))
+            })
+            .collect();
+        // Stable: among equals the first in recorded order stays first.
+        candidates.sort_by_key(|(_, comparison)| core::cmp::Reverse(comparison.generated_agreement));
+        let mut candidates = candidates.into_iter();
+        let (best, _) = candidates.next()?;
+        let runner_up = candidates.next().map(|(number, comparison)| (number as usize, comparison.mark()));
+        Some((best, runner_up))
+    }
+
+    /// Weighs the calls that ask for the same, with other arguments or soft fields.
+    fn weigh(&mut self, peer: u64, keys: &Keys, facts: &Facts, request: &[u8]) -> Decision {
+        let identity = mix(peer, keys.identity);
+        let mut candidates: Vec<u32> =
+            self.tables.arguments.unused(mix(peer, keys.arguments), &self.used, MOST_CANDIDATES).collect();
+        if candidates.is_empty() {
+            candidates = self.of_identity(identity);
+        }
+        let next = self.tables.identity.unused(identity, &self.used, 1).next();
+        let mut doubts = 0;
+        let mut weighed: Vec<Weighed> = candidates
+            .iter()
+            .filter_map(|number| {
+                let recorded = self.calls.get(*number as usize)?;
+                let mut comparison = Comparison::of(&recorded.features, &self.collector.features);
+                if comparison.other {
+                    return None;
+                }
+                if comparison.unsure {
+                    doubts += 1;
+                    if doubts > MOST_DOUBTS {
+                        return None;
+                    }
+                    let changes = Changes::between(&recorded.request, request, &mut self.scratch);
+                    for (group, similarity) in changes.same_after_all()? {
+                        comparison.concede(group, similarity);
+                    }
+                }
+                let mark = comparison.mark();
+                let in_order = if next == Some(*number) { NEXT_IN_ORDER } else { 0.0 };
+                let standing = comparison.standing() + in_order;
+                Some(Weighed { number: *number, mark, standing, comparison })
+            })
+            .collect();
+        // Stable: among equals the first in recorded order stays first.
+        weighed.sort_by(|a, b| b.standing.total_cmp(&a.standing));
+        let mut weighed = weighed.into_iter();
+        let best = weighed.next();
+        let second = weighed.next();
+        let Some(best) = best.filter(|best| best.mark >= THRESHOLD) else {
+            if facts.read_only {
+                // What was changed in the same way before, and answered.
+                if let Some(call) = self.tables.arguments.last(mix(peer, keys.arguments)) {
+                    let decision = self.found(call, request, Way::Again, None);
+                    if decision.mark >= THRESHOLD {
+                        return decision;
+                    }
+                }
+            }
+            return self.unmatched(peer, keys, facts, request, None);
+        };
+        let runner_up = second.as_ref().map(|second| (second.number as usize, second.mark));
+        if let Some(second) = second.filter(|second| best.standing - second.standing < MARGIN) {
+            // Calls that differ only in what is generated are the same question: order decides.
+            let settled = |number: u32| self.call(number).map(|call| call.keys.settled);
+            if settled(best.number) != settled(second.number) {
+                return self.unmatched(
+                    peer,
+                    keys,
+                    facts,
+                    request,
+                    Some((best.number, second.number, best.mark)),
+                );
+            }
+        }
+        self.explained(best.number, request, Way::Changed, runner_up, best.comparison)
+    }
+
+    /// Unused calls of an identity; of a crowd, those that share the rarest arguments.
+    fn of_identity(&mut self, identity: u64) -> Vec<u32> {
+        if self.tables.identity.count(identity) < CROWD {
+            return self.tables.identity.unused(identity, &self.used, MOST_CANDIDATES).collect();
+        }
+        let mut keys: Vec<(usize, u64)> = self
+            .collector
+            .features
+            .iter()
+            .filter(|feature| feature.tells())
+            .map(|feature| {
+                let key = argument_key(identity, feature);
+                (self.tables.argument.count(key), key)
+            })
+            .filter(|(count, _)| *count > 0)
+            .collect();
+        keys.sort_unstable();
+        let mut candidates: Vec<u32> = Vec::new();
+        for (_, key) in keys.into_iter().take(3) {
+            candidates.extend(self.tables.argument.unused(key, &self.used, MOST_CANDIDATES / 2));
+        }
+        if candidates.is_empty() {
+            candidates.extend(self.tables.identity.unused(identity, &self.used, MOST_CANDIDATES));
+        }
+        candidates.sort_unstable();
+        candidates.dedup();
+        candidates
+    }
+
+    fn byte_equal(&self, call: u32, key: u64, reused: bool) -> Decision {
+        let count = self.tables.bytes.count(key);
+        let reason = match (reused, count) {
+            (true, _) => format!("byte-equal to a recorded read; all {count} recorded answers were used"),
+            (false, 1) => "byte-equal to the recorded call".to_string(),
+            (false, _) => format!("byte-equal to {count} recorded calls, of which this is the next"),
+        };
+        Decision {
+            index: Some(call as usize),
+            mark: 1.0,
+            reason,
+            nearest: None,
+            runner_up: None,
+            fields: [FieldScore { name: Cow::Borrowed("bytes"), weight: 1.0, score: 1.0 }].into(),
+            differences: Vec::new(),
+            reused,
+        }
+    }
+
+    fn found(&mut self, number: u32, request: &[u8], way: Way, runner_up: Option<(usize, f64)>) -> Decision {
+        let comparison = match self.call(number) {
+            Some(call) => Comparison::of(&call.features, &self.collector.features),
+            None => Comparison::default(),
+        };
+        self.explained(number, request, way, runner_up, comparison)
+    }
+
+    fn explained(
+        &mut self,
+        number: u32,
+        request: &[u8],
+        way: Way,
+        runner_up: Option<(usize, f64)>,
+        comparison: Comparison,
+    ) -> Decision {
+        let changes = match self.calls.get(number as usize) {
+            Some(call) => Changes::between(&call.request, request, &mut self.scratch),
+            None => Changes::none(),
+        };
+        let reason = match way {
+            Way::All => "equal in every field but noise".to_string(),
+            Way::Settled => "the same call; only generated values or noise differ".to_string(),
+            Way::Again => "the same read again; all recorded answers were used".to_string(),
+            Way::Changed => {
+                let names = changes.names();
+                if names.is_empty() {
+                    "the same call; only generated values differ".to_string()
+                } else {
+                    format!("the same call, changed in {names}")
+                }
+            }
+        };
+        Decision {
+            index: Some(number as usize),
+            mark: comparison.mark(),
+            reason,
+            nearest: None,
+            runner_up,
+            fields: scores(&comparison),
+            differences: changes.describe(true),
+            reused: way == Way::Again,
+        }
+    }
+
+    fn unmatched(
+        &mut self,
+        peer: u64,
+        keys: &Keys,
+        facts: &Facts,
+        request: &[u8],
+        tie: Option<(u32, u32, f64)>,
+    ) -> Decision {
+        // The same call, used up, explains more than any other one does.
+        let used_up = self.tables.settled.last(mix(peer, keys.settled));
+        let nearest = match (tie, used_up) {
+            (Some((best, _, _)), _) => Some(best),
+            (None, Some(call)) => Some(call),
+            (None, None) => self.nearest(peer, keys, facts),
+        };
+        let Some(call) = nearest.and_then(|number| self.calls.get(number as usize)) else {
+            return nothing("nothing was recorded that resembles it".to_string());
+        };
+        let comparison = Comparison::of(&call.features, &self.collector.features);
+        let changes = Changes::between(&call.request, request, &mut self.scratch);
+        let mark = comparison.mark();
+        let (reason, differences) = match (tie, used_up) {
+            (Some((best, second, mark)), _) => (
+                format!("recorded calls {best} and {second} fit equally well ({mark:.2})"),
+                changes.describe(true),
+            ),
+            (None, Some(_)) => {
+                let count = self.tables.settled.count(mix(peer, keys.settled));
+                (times_used_up(count), [format!("uses: {count} -> {}", count + 1)].into())
+            }
+            (None, None) => {
+                let names = changes.names();
+                let reason = if names.is_empty() {
+                    "too little speaks for any recorded call".to_string()
+                } else {
+                    format!("asks for something else than any recorded call: the nearest differs in {names}")
+                };
+                (reason, changes.describe(false))
+            }
+        };
+        let runner_up = match tie {
+            Some((_, second, mark)) => Some((second as usize, mark)),
+            None => nearest.map(|number| (number as usize, mark)),
+        };
+        Decision {
+            index: None,
+            mark: 0.0,
+            reason,
+            nearest: nearest.map(|number| number as usize),
+            runner_up,
+            fields: scores(&comparison),
+            differences,
+            reused: false,
+        }
+    }
+
+    /// The recorded call that comes closest, among a few that resemble the request.
+    fn nearest(&mut self, peer: u64, keys: &Keys, facts: &Facts) -> Option<u32> {
+        let mut candidates: Vec<u32> =
+            self.tables.identity.recorded(mix(peer, keys.identity), MOST_NEIGHBOURS).collect();
+        for (chains, key) in self.tables.neighbours.iter().zip(facts.neighbours) {
+            if candidates.is_empty() {
+                candidates.extend(chains.recorded(mix(peer, key), MOST_NEIGHBOURS));
+            }
+        }
+        if candidates.is_empty() {
+            candidates.extend(self.tables.peer.recorded(peer, MOST_NEIGHBOURS));
+        }
+        let mut best: Option<(u32, f64)> = None;
+        for number in candidates {
+            let Some(call) = self.call(number) else { continue };
+            let mut mark = Comparison::of(&call.features, &self.collector.features).mark();
+            if !self.is_used(number as usize) {
+                mark += NEXT_IN_ORDER / 2.0;
+            }
+            if best.is_none_or(|(_, most)| mark > most) {
+                best = Some((number, mark));
+            }
+        }
+        best.map(|(number, _)| number)
+    }
+
+    fn unmatched_exactly(
+        &mut self,
+        peer: u64,
+        keys: &Keys,
+        facts: &Facts,
+        request: &[u8],
+        bytes: u64,
+    ) -> Decision {
+        if let Some(call) = self.tables.bytes.last(bytes) {
+            let count = self.tables.bytes.count(bytes);
+            return Decision {
+                nearest: Some(call as usize),
+                differences: [format!("uses: {count} -> {}", count + 1)].into(),
+                ..nothing(times_used_up(count))
+            };
+        }
+        let nearest = self.nearest(peer, keys, facts);
+        let differences = nearest
+            .and_then(|number| self.calls.get(number as usize))
+            .map(|call| Changes::between(&call.request, request, &mut self.scratch).describe(true));
+        Decision {
+            nearest: nearest.map(|number| number as usize),
+            differences: differences.unwrap_or_default(),
+            ..nothing("no recorded call to this peer has the same bytes".to_string())
+        }
+    }
+
+    fn unknown_peer(&self, peer: &str, request: &[u8]) -> Decision {
+        let elsewhere = self.tables.anywhere.last(hash(request));
+        let elsewhere = elsewhere.and_then(|number| Some((number, self.call(number)?)));
+        let elsewhere = elsewhere.filter(|(_, call)| *call.request == *request);
+        let differences = elsewhere
+            .and_then(|(_, call)| self.peers.get(&call.peer))
+            .map(|name| format!("peer: {name} -> {peer}"));
+        Decision {
+            nearest: elsewhere.map(|(number, _)| number as usize),
+            differences: differences.into_iter().collect(),
+            ..nothing(format!("no call to {peer} was recorded"))
+        }
+    }
+}
+
+struct Weighed {
+    number: u32,
+    mark: f64,
+    standing: f64,
+    comparison: Comparison,
+}
+
+/// On which way a call was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    All,
+    Settled,
+    Again,
+    Changed,
+}
+
+fn argument_key(identity: u64, feature: &Feature) -> u64 {
+    mix(identity, mix(feature.name, feature.value))
+}
+
+fn scores(comparison: &Comparison) -> Vec<FieldScore> {
+    comparison
+        .groups()
+        .map(|(group, weight, score)| FieldScore { name: Cow::Borrowed(group.name()), weight, score })
+        .collect()
+}
+
+fn times_used_up(count: usize) -> String {
+    let times = if count == 1 { "once".to_string() } else { format!("{count} times") };
+    format!("recorded {times}, asked for once more, and no read that could be answered again")
+}
+
+fn nothing(reason: String) -> Decision {
+    Decision {
+        index: None,
+        mark: 0.0,
+        reason,
+        nearest: None,
+        runner_up: None,
+        fields: Vec::new(),
+        differences: Vec::new(),
+        reused: false,
+    }
+}

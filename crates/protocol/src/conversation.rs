@@ -1,0 +1,352 @@
+//! Both directions of a connection: which bytes are which message, and which response answers which request.
+
+use crate::{Detection, Expected, Protocol, RequestFramer, ResponseFramer, Step, detect_request};
+use alloc::{boxed::Box, collections::VecDeque, string::String, vec::Vec};
+
+/// What the first bytes of a piece are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Part {
+    /// So many bytes of the piece belong to one message: at least one, if the piece is not empty.
+    pub length: usize,
+    /// They are its first.
+    pub begins: bool,
+    /// They are its last.
+    pub ends: bool,
+    /// Of a response: no request was waiting for it (a greeting, a push).
+    pub unasked: bool,
+    /// Of a request: no response will come.
+    pub unanswered: bool,
+    /// All messages before this one have ended, as the change of direction tells (only where no protocol does).
+    pub ends_earlier: bool,
+}
+
+/// What the end of the responding side's stream means for the response under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It is complete now.
+    Complete,
+    /// It was cut.
+    Cut,
+    /// There is none.
+    Idle,
+}
+
+/// A connection, seen by who listens to both of its sides.
+///
+/// Requests are answered in their order. Where the protocol is not known, messages are told apart by the
+/// direction of their bytes; where the server speaks first, a response comes with no request.
+#[derive(Clone, Debug)]
+pub struct Conversation {
+    mode: Mode,
+    requests: RequestFramer,
+    responses: ResponseFramer,
+    /// What the requests without a complete response expect, the first apart: mostly it is the only one.
+    first: Option<Expected>,
+    more: VecDeque<Expected>,
+    /// A request is under way.
+    request_open: bool,
+    /// The request under way has its response already.
+    answered_early: bool,
+    /// A response is under way, and whether nobody asked for it.
+    response_open: Option<bool>,
+    /// Without protocol: who spoke last.
+    last: Side,
+    protocol: Protocol,
+    /// The first bytes of the client, while they are too few to tell the protocol.
+    prefix: Vec<u8>,
+    encryption: Option<Box<Encryption>>,
+    /// Bytes are missing: the protocol is looked for again at the next request.
+    lost: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Encryption {
+    server_name: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// The protocol is not known yet.
+    Detecting,
+    Framed,
+    Raw,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Nobody,
+    Requester,
+    Responder,
+}
+
+impl Default for Conversation {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Conversation {
+    /// A connection on which nothing was said yet.
+    pub const fn new() -> Self {
+        Self {
+            mode: Mode::Detecting,
+            requests: RequestFramer::Raw,
+            responses: ResponseFramer::Raw,
+            first: None,
+            more: VecDeque::new(),
+            request_open: false,
+            answered_early: false,
+            response_open: None,
+            last: Side::Nobody,
+            protocol: Protocol::Raw,
+            prefix: Vec::new(),
+            encryption: None,
+            lost: false,
+        }
+    }
+
+    /// The protocol that the connection spoke first, as far as is known.
+    pub const fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// Whether messages are told apart by their direction only (or may be yet).
+    pub fn is_raw(&self) -> bool {
+        self.mode != Mode::Framed
+    }
+
+    /// Whether the connection is encrypted, as its first bytes tell.
+    pub const fn encrypted(&self) -> bool {
+        self.encryption.is_some()
+    }
+
+    /// The server name that the TLS client asked for.
+    pub fn server_name(&self) -> Option<&str> {
+        self.encryption.as_ref()?.server_name.as_deref()
+    }
+
+    /// Whether a request is under way that is known to be incomplete.
+    pub fn request_open(&self) -> bool {
+        self.request_open || !self.prefix.is_empty()
+    }
+
+    /// Takes bytes of the requesting side and says what the first of them are; what is beyond
+    /// [`Part::length`] is to be given again.
+    pub fn request(&mut self, bytes: &[u8]) -> Part {
+        if self.lost && self.last != Side::Requester {
+            // The first request after bytes were lost; the responses before it have their direction.
+            *self = Self { encryption: self.encryption.take(), protocol: self.protocol, ..Self::new() };
+            self.mode = if self.encrypted() { Mode::Raw } else { Mode::Detecting };
+            self.last = Side::Responder;
+        }
+        if self.mode == Mode::Detecting
+            && let Some(part) = self.detect(bytes)
+        {
+            return part;
+        }
+        if self.mode == Mode::Framed { self.framed_request(bytes) } else { self.raw_request(bytes) }
+    }
+
+    /// Looks for the protocol; says what the bytes are if it is not known yet.
+    fn detect(&mut self, bytes: &[u8]) -> Option<Part> {
+        let earlier = self.prefix.len();
+        let detection = if earlier == 0 {
+            detect_request(bytes)
+        } else {
+            self.prefix.extend_from_slice(bytes);
+            detect_request(&self.prefix)
+        };
+        match detection {
+            Detection::NeedMore => {
+                if earlier == 0 {
+                    self.prefix.extend_from_slice(bytes);
+                }
+                return Some(self.raw_request(bytes));
+            }
+            Detection::Is(Protocol::Raw) => self.mode = Mode::Raw,
+            Detection::Encrypted { server_name } => {
+                self.encryption = Some(Box::new(Encryption { server_name }));
+                self.mode = Mode::Raw;
+            }
+            Detection::Is(protocol) => {
+                self.mode = Mode::Framed;
+                self.protocol = protocol;
+                self.requests = RequestFramer::new(protocol);
+                self.responses = ResponseFramer::new(protocol);
+                if earlier > 0 {
+                    let begun = self.prefix.get(..earlier).unwrap_or_default();
+                    self.requests.push(begun);
+                    self.request_open = true;
+                    self.last = Side::Nobody;
+                    self.ask(Expected::Message);
+                }
+            }
+        }
+        self.prefix = Vec::new();
+        None
+    }
+
+    fn raw_request(&mut self, bytes: &[u8]) -> Part {
+        let begins = self.last != Side::Requester;
+        self.last = Side::Requester;
+        Part { length: bytes.len(), begins, ends_earlier: begins, ..Part::default() }
+    }
+
+    fn framed_request(&mut self, bytes: &[u8]) -> Part {
+        let begins = !self.request_open;
+        // After a greeting, which had no protocol to end it.
+        let ends_earlier = begins && self.last == Side::Responder;
+        if begins {
+            self.last = Side::Nobody;
+            self.request_open = true;
+            self.answered_early = false;
+            self.ask(Expected::Message);
+        }
+        let step = self.requests.push(bytes);
+        let (length, ends) = match step {
+            Step::More => (bytes.len(), false),
+            Step::End(length) | Step::Switch(length) => (length, true),
+            Step::Invalid => {
+                self.become_raw(Side::Requester);
+                return Part { length: bytes.len(), begins, ends_earlier, ..Part::default() };
+            }
+        };
+        let expected = self.requests.expected();
+        let mut unanswered = false;
+        if !self.answered_early {
+            if ends && expected.nothing() && self.response_open.is_none() {
+                self.unask();
+                unanswered = true;
+            } else {
+                *self.more.back_mut().or(self.first.as_mut()).unwrap_or(&mut Expected::default()) = expected;
+            }
+        }
+        self.request_open = !ends;
+        Part { length, begins, ends, ends_earlier, unanswered, unasked: false }
+    }
+
+    /// Takes bytes of the responding side; otherwise as [`Conversation::request`].
+    pub fn response(&mut self, bytes: &[u8]) -> Part {
+        if self.mode == Mode::Framed { self.framed_response(bytes) } else { self.raw_response(bytes) }
+    }
+
+    fn raw_response(&mut self, bytes: &[u8]) -> Part {
+        if self.mode == Mode::Detecting && !self.prefix.is_empty() {
+            self.become_raw(self.last);
+        }
+        let begins = self.last != Side::Responder;
+        let unasked = match self.last {
+            Side::Nobody => true,
+            Side::Requester => false,
+            Side::Responder => self.response_open == Some(true),
+        };
+        self.response_open = Some(unasked);
+        self.last = Side::Responder;
+        Part { length: bytes.len(), begins, unasked, ..Part::default() }
+    }
+
+    fn framed_response(&mut self, bytes: &[u8]) -> Part {
+        let (begins, unasked) = match self.response_open {
+            Some(unasked) => (false, unasked),
+            None => (true, self.first.is_none()),
+        };
+        self.response_open = Some(unasked);
+        let expected = if unasked { Expected::Message } else { self.first.unwrap_or_default() };
+        let (length, ends) = match self.responses.push(expected, bytes) {
+            Step::More => (bytes.len(), false),
+            Step::End(length) => {
+                self.response_ended(unasked);
+                (length, true)
+            }
+            Step::Switch(length) => {
+                self.response_ended(unasked);
+                self.become_raw(Side::Nobody);
+                if expected == Expected::Tunnel {
+                    self.mode = Mode::Detecting;
+                }
+                (length, true)
+            }
+            Step::Invalid => {
+                self.become_raw(Side::Responder);
+                self.response_open = Some(unasked);
+                (bytes.len(), false)
+            }
+        };
+        Part { length, begins, ends, unasked, ..Part::default() }
+    }
+
+    fn response_ended(&mut self, unasked: bool) {
+        self.response_open = None;
+        if !unasked {
+            self.answered_early = self.request_open && self.more.is_empty();
+            self.first = self.more.pop_front();
+        }
+    }
+
+    /// The responding side sends no more.
+    pub fn response_end(&mut self) -> End {
+        let Some(unasked) = self.response_open else {
+            return if self.first.is_some() || self.last == Side::Requester { End::Cut } else { End::Idle };
+        };
+        if self.mode != Mode::Framed {
+            return match self.last {
+                Side::Requester => End::Cut,
+                Side::Responder => End::Complete,
+                Side::Nobody => End::Idle,
+            };
+        }
+        if !self.responses.ends_with_stream() {
+            return End::Cut;
+        }
+        self.response_ended(unasked);
+        self.become_raw(Side::Nobody);
+        End::Complete
+    }
+
+    /// Bytes crossed that are not known: what is under way can't be framed any more. Messages are told apart
+    /// by their direction until the next request begins.
+    pub fn gap(&mut self) {
+        let last = match (self.mode, self.response_open) {
+            (Mode::Raw | Mode::Detecting, _) => self.last,
+            (Mode::Framed, Some(_)) => Side::Responder,
+            (Mode::Framed, None) if self.first.is_some() => Side::Requester,
+            (Mode::Framed, None) => Side::Nobody,
+        };
+        let open = self.response_open;
+        self.become_raw(last);
+        self.response_open = open;
+        self.lost = true;
+    }
+
+    fn become_raw(&mut self, last: Side) {
+        self.mode = Mode::Raw;
+        self.requests = RequestFramer::Raw;
+        self.responses = ResponseFramer::Raw;
+        self.first = None;
+        self.more = VecDeque::new();
+        self.request_open = false;
+        self.answered_early = false;
+        self.response_open = None;
+        self.last = last;
+        self.prefix = Vec::new();
+    }
+
+    fn ask(&mut self, expected: Expected) {
+        if self.first.is_none() {
+            self.first = Some(expected);
+        } else {
+            self.more.push_back(expected);
+        }
+    }
+
+    /// Takes back the last [`Conversation::ask`].
+    fn unask(&mut self) {
+        if self.more.pop_back().is_none() {
+            self.first = None;
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "conversation_tests.rs"]
+mod tests;

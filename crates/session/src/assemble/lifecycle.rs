@@ -1,0 +1,345 @@
+//! How sessions begin and end.
+
+use super::{
+    Config,
+    boot::Process,
+    connections::Connection,
+    contexts::{self, Contexts, Owner},
+    hash::Map,
+    sessions::{Closed, Key, Open, Sessions},
+    spare::Spare,
+};
+use crate::model::{Connection as Description, ReturnInbound, Session};
+use koala_events::Event;
+use koala_protocol::Protocol;
+use std::collections::VecDeque;
+
+/// A session whose protocol does not tell where its response ends is over when so long nothing came.
+const QUIET: u64 = 700_000_000;
+/// An answered session waits for the answers of its talks no longer than this.
+const TALK_MAX: u64 = 30_000_000_000;
+/// A context that has done nothing for so long, and acts for nobody, is forgotten.
+pub(super) const IDLE: u64 = 5_000_000_000;
+
+/// A session that is over.
+pub(super) enum Delivered {
+    Whole(Closed),
+    /// A part of a boot session.
+    Part(Box<Session>),
+}
+
+/// Everything but the connections.
+pub(super) struct World {
+    pub(super) config: Config,
+    recorder: String,
+    pub(super) sessions: Sessions,
+    pub(super) contexts: Contexts,
+    pub(super) processes: Map<u64, Process>,
+    pub(super) spare: Spare,
+    pub(super) delivered: VecDeque<Delivered>,
+    /// Answered sessions, by when to look at them again.
+    waiting: VecDeque<(u64, Key)>,
+    numbers: u64,
+    /// Kept for its memory.
+    scratch: Vec<Key>,
+}
+
+/// What a context turned to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Moved {
+    /// Waiting for new work.
+    Parked,
+    /// The next request.
+    Next,
+}
+
+impl World {
+    pub(super) fn new(config: Config) -> Self {
+        Self {
+            recorder: format!("-{:x}-", config.recorder),
+            config,
+            sessions: Sessions::default(),
+            contexts: Contexts::default(),
+            processes: Map::default(),
+            spare: Spare::default(),
+            delivered: VecDeque::new(),
+            waiting: VecDeque::new(),
+            numbers: 0,
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Writes a new session id: the time in 19 digits, the recorder in hex, and a number.
+    pub(super) fn write_id(&mut self, time: u64, id: &mut String) {
+        self.numbers += 1;
+        id.clear();
+        // In room for any number of 64 bits; the time has 19 digits until the year 2286.
+        id.reserve(20 + self.recorder.len() + 20);
+        push_digits(id, time, 19);
+        id.push_str(&self.recorder);
+        push_digits(id, self.numbers, 1);
+    }
+
+    /// Opens the session of a request (or, where nobody asked, of a response) on an inbound connection.
+    pub(super) fn begin(&mut self, connection: &mut Connection, event: &Event<'_>) -> Key {
+        let (key, open) = self.sessions.open(&mut self.spare, 1);
+        open.connection = connection.id;
+        open.active = event.time;
+        let mut request = self.spare.inbound();
+        request.occurred_at = event.time;
+        request.peer.ip.push_str(&connection.peer_model.ip);
+        request.peer.port = connection.peer_model.port;
+        if !connection.unix.net.is_empty() {
+            request.unix_addr = connection.unix.clone();
+        }
+        request.connection_id = connection.id;
+        let session = &mut open.session;
+        session.thread_id = event.tid;
+        session.process_id = event.process;
+        session.pid = event.pid;
+        session.incomplete = connection.gap && connection.request.is_none();
+        session.call_from_inbound = Some(request);
+        let mut id = std::mem::take(&mut session.session_id);
+        self.write_id(event.time, &mut id);
+        if let Some(open) = self.sessions.get_mut(key) {
+            open.session.session_id = id;
+        }
+        self.describe(connection, key);
+        self.contexts.hold(
+            &mut self.sessions,
+            contexts::Key::of(event),
+            (key, connection.id, false),
+            event.time,
+        );
+        key
+    }
+
+    /// Puts what is known of a connection into a session that used it.
+    pub(super) fn describe(&mut self, connection: &mut Connection, key: Key) {
+        let Some(open) = self.sessions.get_mut(key) else { return };
+        let conversation = &connection.conversation;
+        let known = conversation.protocol() != Protocol::Raw || conversation.encrypted();
+        let described = connection.described == Some((key, open.part));
+        if described && known == connection.described_protocol {
+            return;
+        }
+        connection.described = Some((key, open.part));
+        connection.described_protocol = known;
+        if open.connection(connection.id).is_none() {
+            let mut description = self.spare.connection();
+            description.connection_id = connection.id;
+            description.direction.push_str(connection.direction.name());
+            description.kind.push_str(connection.kind.name());
+            description.local.push_str(&connection.local_text);
+            description.peer.push_str(&connection.peer_text);
+            open.session.connections.push(description);
+        }
+        if let Some(description) = open.connection(connection.id) {
+            complete(description, connection);
+        }
+    }
+
+    /// A connection ended or lost bytes: the sessions that are using it are told.
+    pub(super) fn describe_again(&mut self, connection: &mut Connection) {
+        let using = connection.exchanges.iter().chain(&connection.request).chain(&connection.unasked);
+        let described = connection.described.map(|(key, _)| key);
+        for key in using.map(|exchange| exchange.session).chain(described) {
+            if let Some(open) = self.sessions.get_mut(key)
+                && let Some(description) = open.connection(connection.id)
+            {
+                complete(description, connection);
+            }
+        }
+    }
+
+    /// Bytes of a connection are missing: the sessions that are using it are not whole.
+    pub(super) fn mark_gap(&mut self, connection: &mut Connection) {
+        connection.gap = true;
+        self.describe_again(connection);
+        let using = connection.exchanges.iter().chain(&connection.request).chain(&connection.unasked);
+        for exchange in using {
+            if let Some(open) = self.sessions.get_mut(exchange.session) {
+                open.session.incomplete = true;
+            }
+        }
+    }
+
+    /// For whom the sender of this event acts: a session, or the boot session of its process.
+    pub(super) fn owner(&mut self, event: &Event<'_>) -> Owner {
+        let context = contexts::Key::of(event);
+        match self.contexts.owner(&mut self.sessions, context, event.time) {
+            Some(owner) => owner,
+            None => Owner { session: self.boot(event), ambiguous: false },
+        }
+    }
+
+    /// Adds bytes to the response of a session.
+    pub(super) fn respond(&mut self, key: Key, event: &Event<'_>, bytes: &[u8]) {
+        let Some(open) = self.sessions.get_mut(key) else { return };
+        open.active = event.time;
+        open.size += bytes.len();
+        match &mut open.session.return_inbound {
+            Some(to) => to.response.extend_from_slice(bytes),
+            None => {
+                let action_index = open.next_action();
+                let mut response = self.spare.response();
+                response.extend_from_slice(bytes);
+                open.session.return_inbound =
+                    Some(ReturnInbound { action_index, occurred_at: event.time, response });
+            }
+        }
+    }
+
+    /// The session's response is complete; `next` is the session that waits behind it on its connection.
+    pub(super) fn answered(&mut self, key: Key, next: Option<Key>, time: u64) {
+        let Some(open) = self.sessions.get_mut(key) else { return };
+        if !open.answered {
+            open.answered = true;
+            self.contexts.answered(&mut self.sessions, key, next);
+        }
+        self.try_end(key, time);
+    }
+
+    /// Delivers the session if it is over, and sees to it that it is looked at again if time alone tells.
+    pub(super) fn try_end(&mut self, key: Key, time: u64) {
+        let Some(open) = self.sessions.get_mut(key) else { return };
+        if !open.answered {
+            return;
+        }
+        if open.talks == 0 && open.moved_on && !open.soft {
+            self.deliver(key);
+        } else if !open.queued {
+            open.queued = true;
+            self.waiting.push_back((time.saturating_add(self.config.grace), key));
+            // Most have been delivered since by other ways; so the queue stays short without being searched.
+            for _ in 0..2 {
+                match self.waiting.front() {
+                    Some((_, key)) if self.sessions.get(*key).is_none() => self.waiting.pop_front(),
+                    _ => break,
+                };
+            }
+        }
+    }
+
+    /// The context turned to something else: sessions that it has answered are over.
+    pub(super) fn move_on(&mut self, context: contexts::Key, time: u64, moved: Moved) {
+        let mut over = std::mem::take(&mut self.scratch);
+        let sessions = &self.sessions;
+        self.contexts.move_on(context, &mut over, |key| {
+            // One that parks may be about to send more of a response whose end nothing tells.
+            moved == Moved::Parked && sessions.get(key).is_some_and(|open| open.soft)
+        });
+        for key in over.drain(..) {
+            self.moved_on(key, time);
+        }
+        self.scratch = over;
+    }
+
+    fn moved_on(&mut self, key: Key, time: u64) {
+        if let Some(open) = self.sessions.get_mut(key) {
+            open.moved_on = true;
+            open.context = None;
+            self.try_end(key, time);
+        }
+    }
+
+    /// The thread is no more.
+    pub(super) fn context_ended(&mut self, context: contexts::Key, time: u64) {
+        let mut ended = std::mem::take(&mut self.scratch);
+        self.contexts.end(&mut self.sessions, context, &mut ended);
+        for key in ended.drain(..) {
+            self.moved_on(key, time);
+        }
+        self.scratch = ended;
+    }
+
+    /// Hands the session out as it is.
+    pub(super) fn deliver(&mut self, key: Key) {
+        self.contexts.release(&mut self.sessions, key);
+        let Some(open) = self.sessions.get_mut(key) else { return };
+        if open.group != 0 {
+            open.session.overlap_group = format!("overlap{}{}", self.recorder, open.group);
+        }
+        if let Some(closed) = self.sessions.close(key) {
+            self.delivered.push_back(Delivered::Whole(closed));
+        }
+    }
+
+    /// The next session that is over.
+    pub(super) fn pop(&mut self) -> Option<Session> {
+        Some(match self.delivered.pop_front()? {
+            Delivered::Whole(closed) => self.sessions.take(closed),
+            Delivered::Part(part) => *part,
+        })
+    }
+
+    /// Delivers what time alone decides.
+    pub(super) fn tick(&mut self, now: u64) {
+        let again = now.saturating_add(self.config.grace.max(1));
+        while let Some(&(due, key)) = self.waiting.front()
+            && due <= now
+        {
+            self.waiting.pop_front();
+            let Some(open) = self.sessions.get(key) else { continue };
+            let wait = match open {
+                open if open.talks > 0 => TALK_MAX,
+                open if open.soft => QUIET.max(self.config.grace),
+                _ => self.config.grace,
+            };
+            if open.active.saturating_add(wait) <= now {
+                self.deliver(key);
+            } else {
+                self.waiting.push_back((again, key));
+            }
+        }
+    }
+
+    /// Delivers the open sessions for which `which` holds, whatever they wait for.
+    pub(super) fn deliver_all(&mut self, which: impl Fn(&Open) -> bool) {
+        let mut keys: Vec<_> = self
+            .sessions
+            .keys()
+            .filter(|(_, open)| which(open))
+            .map(|(key, open)| (open.session.session_id.clone(), key))
+            .collect();
+        keys.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));
+        for (_, key) in keys {
+            match self.sessions.get_mut(key) {
+                Some(open) if open.is_boot() => self.end_boot(key),
+                Some(open) => {
+                    open.session.incomplete |= !open.answered;
+                    self.deliver(key);
+                }
+                None => {}
+            }
+        }
+    }
+}
+
+/// Fills in what a description of a connection learns as time goes by.
+fn complete(description: &mut Description, connection: &Connection) {
+    let conversation = &connection.conversation;
+    description.protocol.clear();
+    description.protocol.push_str(conversation.protocol().name());
+    description.encrypted = conversation.encrypted();
+    if let Some(name) = conversation.server_name() {
+        name.clone_into(&mut description.server_name);
+    }
+    connection.end.clone_into(&mut description.end);
+    description.gap |= connection.gap;
+}
+
+/// Appends a number in at least so many digits.
+fn push_digits(text: &mut String, mut number: u64, least: usize) {
+    let mut digits = [b'0'; 20];
+    let mut length = 0;
+    for digit in digits.iter_mut().rev() {
+        if number == 0 && length >= least {
+            break;
+        }
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+        length += 1;
+    }
+    text.push_str(str::from_utf8(digits.get(20 - length..).unwrap_or_default()).unwrap_or_default());
+}

@@ -1,0 +1,396 @@
+//! Events to sessions.
+//!
+//! An [`Assembler`] is pushed the events of a tree of processes, and hands out [`Session`]s when they are over.
+//! It is pure: time comes in with the events and as arguments, nothing is read, written or waited for, and no
+//! events, in whatever order and with whatever bytes, make it panic.
+//!
+//! What belongs to what:
+//! - The first byte of a request on an accepted connection begins a session; [`koala_protocol::Conversation`]
+//!   says where requests and responses end. A response that nobody asked for is a session with an empty
+//!   request.
+//! - A session is over when it is answered, none of its talks waits for an answer, and its context has moved
+//!   on: it parks, receives the next request, ends, has closed the connection, or does nothing for a grace. Where
+//!   no protocol tells that the response is complete, it is over at the next request, at the end of the
+//!   connection, or when nothing has come for 0.7 s.
+//! - What a context sends belongs to the session that it acts for, else to the boot session of its process.
+//!   With several unanswered ones, it acts for that for which something arrived last; such actions are
+//!   `ambiguous`, and the sessions form an overlap group.
+//! - What arrives on an outbound connection belongs to the talk that it answers, whoever reads it.
+//! - A boot session is delivered in parts. A part names the next one in `next_session_id`; if the process does
+//!   nothing more, there is none of that name. `action_index` goes on from part to part.
+//! - Where both ends of a connection are in the tree, what the serving end does belongs to the session of the
+//!   asking end. Ends of unix sockets have no address of their own, and can't be recognised so.
+//!
+//! Datagrams that arrive have no place in the session model, and are left out.
+
+mod boot;
+mod connections;
+mod contexts;
+mod errno;
+mod hash;
+mod inbound;
+mod lifecycle;
+mod sessions;
+mod spare;
+mod talks;
+
+use crate::model::Session;
+use connections::{Connections, Direction};
+use koala_events::{Address, Event, EventKind, flags};
+use lifecycle::{Moved, World};
+use sessions::Key;
+
+/// What an assembler does beyond what the events say.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// The random id of this recorder; part of every session id.
+    pub recorder: u64,
+    /// For so many nanoseconds after its response (or its last action) a context that did not park may still act
+    /// for a session.
+    pub grace: u64,
+    /// A boot session is delivered in parts of about so many bytes of payload at most.
+    pub boot_part_bytes: usize,
+    /// A part of a boot session is delivered when its first action is so many nanoseconds old.
+    pub boot_part_age: u64,
+}
+
+impl Config {
+    /// The defaults, for the recorder with this id.
+    pub const fn new(recorder: u64) -> Self {
+        Self { recorder, grace: 200_000_000, boot_part_bytes: 1 << 20, boot_part_age: 1_000_000_000 }
+    }
+}
+
+/// An outbound connection of the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outbound<'a> {
+    /// Its number.
+    pub connection: u64,
+    /// Whom the program asked to be connected with.
+    pub peer: Address,
+    /// For whom it is used now.
+    pub sender: Sender<'a>,
+}
+
+/// Who sent last on an outbound connection (or, before that, who opened it).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sender<'a> {
+    /// No session that is open.
+    Boot,
+    /// A session.
+    Session {
+        /// The other end of the connection that its request came by.
+        inbound_peer: Address,
+        /// Its id.
+        session_id: &'a str,
+    },
+}
+
+/// An inbound connection of the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inbound<'a> {
+    /// Its number.
+    pub connection: u64,
+    /// How far the session is whose request came last.
+    pub state: State,
+    /// The id of that session while it is open, else empty.
+    pub session_id: &'a str,
+}
+
+/// How far a session is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// No request has come.
+    Idle,
+    /// Its response is not complete.
+    Open,
+    /// Its response is complete, but it may still act.
+    Answered,
+    /// It is over.
+    Delivered,
+}
+
+/// Turns events into sessions; see the [module](self).
+pub struct Assembler {
+    connections: Connections,
+    world: World,
+    freed: u64,
+}
+
+impl Assembler {
+    /// An assembler that has seen no event.
+    pub fn new(config: Config) -> Self {
+        Self { connections: Connections::default(), world: World::new(config), freed: 0 }
+    }
+
+    /// Takes the next event. Those of one process come in their order, those of several roughly by time.
+    pub fn push(&mut self, event: &Event<'_>) {
+        match event.kind {
+            EventKind::Receive => self.received(event),
+            EventKind::Send => self.sent(event),
+            EventKind::Accept => self.accepted(event),
+            EventKind::Connect => self.connect(event),
+            EventKind::Adopt => self.adopted(event),
+            EventKind::Close => self.closed(event),
+            EventKind::Shutdown => self.shut(event),
+            EventKind::Gap => self.gap(event.connection),
+            EventKind::Listen => {
+                if let Some((address, _)) = Address::decode(event.payload) {
+                    self.connections.listen(address, event.process, event.connection);
+                }
+            }
+            EventKind::ThreadEnd => self.world.context_ended(contexts::Key::of(event), event.time),
+            EventKind::Process => self.world.process_began(event),
+            EventKind::Unresolved => {}
+        }
+    }
+
+    /// The thread waits for new work, and has done nothing since its last event.
+    pub fn parked(&mut self, process: u64, tid: u32, now: u64) {
+        self.world.move_on(contexts::Key::thread(process, tid), now, Moved::Parked);
+    }
+
+    /// Delivers what time alone decides. All events up to `now` should have been pushed.
+    pub fn tick(&mut self, now: u64) {
+        self.world.tick(now);
+        self.world.tick_boot(now);
+        if now.saturating_sub(self.freed) >= lifecycle::IDLE / 5 {
+            self.freed = now;
+            self.connections.free_lingering(now);
+            self.world.contexts.free_idle(now.saturating_sub(lifecycle::IDLE));
+        }
+    }
+
+    /// The process is no more: its sessions are delivered, `incomplete` where they are not answered.
+    pub fn process_ended(&mut self, process: u64, now: u64) {
+        for id in self.connections.of_process(process) {
+            if let Some(connection) = self.connections.get_mut(id)
+                && connection.direction == Direction::Outbound
+            {
+                self.world.outbound_closed(connection, now);
+            }
+        }
+        let heir = self.world.process_ended(process);
+        for id in self.connections.of_process(process) {
+            self.connections.forget(id);
+        }
+        self.connections.inherit_listeners(process, heir);
+    }
+
+    /// Delivers everything.
+    pub fn finish(&mut self, now: u64) {
+        self.tick(now);
+        self.world.deliver_all(|_| true);
+    }
+
+    /// The next session that is over.
+    pub fn pop(&mut self) -> Option<Session> {
+        self.world.pop()
+    }
+
+    /// Takes back a session that is not needed any more, for its memory.
+    pub fn recycle(&mut self, session: Session) {
+        self.world.spare.keep(session);
+    }
+
+    /// The newest outbound connection with this local address.
+    pub fn outbound(&self, local: &Address) -> Option<Outbound<'_>> {
+        let connection = self.connections.outbound(local)?;
+        let session = self.world.sender(connection).and_then(|key| self.world.sessions.get(key));
+        let sender = match session {
+            None => Sender::Boot,
+            Some(open) => Sender::Session {
+                inbound_peer: self.connections.get(open.connection).map_or(Address::None, |by| by.peer),
+                session_id: &open.session.session_id,
+            },
+        };
+        Some(Outbound { connection: connection.id, peer: connection.peer, sender })
+    }
+
+    /// The newest inbound connection whose other end has this address, until it is closed.
+    pub fn inbound(&self, peer: &Address) -> Option<Inbound<'_>> {
+        let connection = self.connections.inbound(peer)?;
+        let mut inbound = Inbound { connection: connection.id, state: State::Idle, session_id: "" };
+        if let Some(exchange) = connection.request.or(connection.unasked) {
+            inbound.state = State::Delivered;
+            if let Some(open) = self.world.sessions.get(exchange.session) {
+                inbound.state = if open.answered { State::Answered } else { State::Open };
+                inbound.session_id = &open.session.session_id;
+            }
+        }
+        Some(inbound)
+    }
+
+    /// The addresses on which the program listens.
+    pub fn listeners(&self) -> impl Iterator<Item = &Address> {
+        self.connections.listeners()
+    }
+
+    /// The number of sessions that are not over, boot sessions included.
+    pub fn open_sessions(&self) -> usize {
+        self.world.sessions.len()
+    }
+
+    /// The number of connections that are not closed.
+    pub fn open_connections(&self) -> usize {
+        self.connections.len()
+    }
+
+    fn accepted(&mut self, event: &Event<'_>) {
+        if event.result >= 0 {
+            let addresses = connections::addresses(event.payload);
+            self.connections.open(event, Direction::Inbound, addresses);
+        }
+    }
+
+    fn adopted(&mut self, event: &Event<'_>) {
+        // One that another process of the tree has told of is known better from there.
+        if self.connections.get(event.connection).is_some() {
+            return;
+        }
+        let addresses = connections::addresses(event.payload);
+        let accepted = event.result == 1
+            || addresses.is_some_and(|(local, _)| self.connections.is_listener(&local));
+        let direction = if accepted { Direction::Inbound } else { Direction::Outbound };
+        self.connections.open(event, direction, addresses);
+    }
+
+    fn connect(&mut self, event: &Event<'_>) {
+        let datagram = event.flags & flags::DATAGRAM != 0;
+        let under_way = matches!(event.result, errno::IN_PROGRESS | errno::INTERRUPTED | errno::ALREADY);
+        if event.result >= 0 || under_way {
+            let addresses = connections::addresses(event.payload);
+            let known = self.connections.get(event.connection).is_some_and(|connection| connection.connecting);
+            if !known {
+                self.connections.open(event, Direction::Outbound, addresses);
+            }
+            if let Some(connection) = self.connections.get_mut(event.connection) {
+                self.world.connected(connection, event);
+            }
+        } else if !datagram && event.result != errno::IS_CONNECTED {
+            let known = self.connections.get(event.connection).is_some_and(|connection| !connection.used);
+            if !known {
+                let addresses = connections::addresses(event.payload);
+                self.connections.open(event, Direction::Outbound, addresses);
+            }
+            if let Some(connection) = self.connections.get_mut(event.connection) {
+                self.world.connect_failed(connection, event);
+            }
+        }
+    }
+
+    fn received(&mut self, event: &Event<'_>) {
+        if event.flags & flags::DATAGRAM != 0 {
+            return;
+        }
+        let outer = self.meet(event, Direction::Inbound).and_then(|other| self.outer(other));
+        let Some(connection) = self.connections.get_mut(event.connection) else { return };
+        let inbound = connection.direction == Direction::Inbound;
+        if event.payload.is_empty() {
+            match (inbound, event.result) {
+                (true, 0) => self.world.inbound_peer_ended(connection, "peer-closed", event.time),
+                (true, error) if errno::is_fatal(error) => {
+                    self.world.inbound_peer_ended(connection, "reset", event.time);
+                }
+                (false, 0) => self.world.outbound_peer_ended(connection, event.time),
+                (false, error) if error < 0 => self.world.outbound_failed(connection, event),
+                _ => {}
+            }
+            return;
+        }
+        connection.used = true;
+        connection.user = event.process;
+        if inbound {
+            self.world.request_received(connection, event, outer);
+        } else {
+            self.world.response_received(connection, event);
+        }
+    }
+
+    fn sent(&mut self, event: &Event<'_>) {
+        if event.flags & flags::DATAGRAM != 0 {
+            let connected_to = self.connections.get(event.connection).map(|connection| connection.peer);
+            self.world.datagram_sent(event, connected_to);
+            return;
+        }
+        self.meet(event, Direction::Outbound);
+        let Some(connection) = self.connections.get_mut(event.connection) else { return };
+        let inbound = connection.direction == Direction::Inbound;
+        if event.payload.is_empty() {
+            match (inbound, event.result) {
+                (true, error) if errno::is_fatal(error) => {
+                    self.world.inbound_peer_ended(connection, "reset", event.time);
+                }
+                (false, error) if error < 0 => self.world.outbound_failed(connection, event),
+                _ => {}
+            }
+            return;
+        }
+        connection.used = true;
+        connection.user = event.process;
+        if inbound {
+            self.world.response_sent(connection, event);
+        } else {
+            self.world.request_sent(connection, event);
+        }
+        if event.flags & flags::UNCONFIRMED != 0 {
+            // Not known is what of it the kernel took.
+            self.world.mark_gap(connection);
+        }
+    }
+
+    /// Sees to it that the connection of the event is known: if it is not, its beginning was lost, and it is
+    /// taken for one of this direction. Takes note of what was lost before the event. Returns the other end,
+    /// where that is in the tree.
+    fn meet(&mut self, event: &Event<'_>, otherwise: Direction) -> Option<u64> {
+        let joined = match self.connections.get(event.connection) {
+            Some(connection) => connection.joined,
+            None => self.connections.open(event, otherwise, None).joined,
+        };
+        if event.flags & flags::GAP_BEFORE != 0 {
+            self.gap(event.connection);
+        }
+        joined
+    }
+
+    /// The session of who sends on this connection, whose other end is in the tree.
+    fn outer(&self, id: u64) -> Option<Key> {
+        let other = self.connections.get(id)?;
+        other.exchanges.back().map(|exchange| exchange.session).or(other.sender)
+    }
+
+    fn shut(&mut self, event: &Event<'_>) {
+        if let Some(connection) = self.connections.get_mut(event.connection)
+            && connection.direction == Direction::Inbound
+            && connection.user == event.process
+            && event.result >= 1
+        {
+            self.world.inbound_shut(connection, event.time);
+        }
+    }
+
+    fn closed(&mut self, event: &Event<'_>) {
+        self.connections.unlisten(event.process, event.connection);
+        let Some(connection) = self.connections.get_mut(event.connection) else { return };
+        if connection.used && connection.user != event.process {
+            // Another process has it, too, and is the one that uses it.
+            return;
+        }
+        match connection.direction {
+            Direction::Inbound => self.world.inbound_closed(connection, event.time),
+            Direction::Outbound => self.world.outbound_closed(connection, event.time),
+        }
+        if connection.used {
+            self.connections.forget(event.connection);
+        } else {
+            self.connections.linger(event.connection, event.time);
+        }
+    }
+
+    fn gap(&mut self, connection: u64) {
+        if let Some(connection) = self.connections.get_mut(connection) {
+            self.world.mark_gap(connection);
+            connection.conversation.gap();
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Which member of the model has which name, for both directions.
+
+use super::{
+    Error,
+    read::{self, Decode, Reader},
+    write::{self, Encode},
+};
+use crate::model::{
+    Action, AppendFile, CallFromInbound, CallOutbound, Connection, Matched, Peer, ReadStorage, ReturnInbound,
+    SendUdp, Session, UnixAddr,
+};
+
+/// A type that is written as the members of a map.
+pub(super) trait Members {
+    /// How many members differ from their default.
+    fn count(&self) -> u64;
+    /// Appends those members, without the map's head.
+    fn write_members(&self, out: &mut Vec<u8>);
+    /// Reads the value of the member `name`; `false`, and nothing read, where there is no such member.
+    fn read_member(&mut self, name: &str, reader: &mut Reader<'_>) -> Result<bool, Error>;
+}
+
+macro_rules! members {
+    ($($type:ty { $($name:literal => $field:ident,)* })*) => {$(
+        impl Members for $type {
+            #[inline]
+            fn count(&self) -> u64 {
+                0 $(+ u64::from(!self.$field.is_absent()))*
+            }
+
+            #[inline]
+            fn write_members(&self, out: &mut Vec<u8>) {
+                $(if !self.$field.is_absent() {
+                    write::key!(out, $name);
+                    self.$field.encode(out);
+                })*
+            }
+
+            #[inline]
+            fn read_member(&mut self, name: &str, reader: &mut Reader<'_>) -> Result<bool, Error> {
+                match name {
+                    $($name => self.$field = read::value(reader, $name)?,)*
+                    _ => return Ok(false),
+                }
+                Ok(true)
+            }
+        }
+    )*};
+}
+
+/// For types that stand in a map of their own.
+macro_rules! maps {
+    ($($type:ty)*) => {$(
+        impl Encode for $type {
+            #[inline]
+            fn is_absent(&self) -> bool {
+                self.count() == 0
+            }
+
+            #[inline]
+            fn encode(&self, out: &mut Vec<u8>) {
+                write::map(out, self.count());
+                self.write_members(out);
+            }
+        }
+
+        impl Decode for $type {
+            fn decode(reader: &mut Reader<'_>, member: &'static str) -> Result<Self, Error> {
+                let mut value = Self::default();
+                read::map(reader, member, |name, reader| value.read_member(name, reader))?;
+                Ok(value)
+            }
+        }
+    )*};
+}
+
+members! {
+    // `SessionId`, which comes first even when it is empty, is written and read apart.
+    Session {
+        "Context" => context,
+        "ThreadId" => thread_id,
+        "TraceHeader" => trace_header,
+        "NextSessionId" => next_session_id,
+        "CallFromInbound" => call_from_inbound,
+        "ReturnInbound" => return_inbound,
+        "Actions" => actions,
+        "TraceId" => trace_id,
+        "SpanId" => span_id,
+        "ProcessId" => process_id,
+        "Pid" => pid,
+        "Connections" => connections,
+        "OverlapGroup" => overlap_group,
+        "Incomplete" => incomplete,
+    }
+    CallFromInbound {
+        "ActionIndex" => action_index,
+        "OccurredAt" => occurred_at,
+        "Peer" => peer,
+        "UnixAddr" => unix_addr,
+        "Request" => request,
+        "ConnectionId" => connection_id,
+    }
+    ReturnInbound {
+        "ActionIndex" => action_index,
+        "OccurredAt" => occurred_at,
+        "Response" => response,
+    }
+    CallOutbound {
+        "ActionIndex" => action_index,
+        "OccurredAt" => occurred_at,
+        "SocketFD" => socket_fd,
+        "Peer" => peer,
+        "ResponseTime" => response_time,
+        "UnixAddr" => unix_addr,
+        "Request" => request,
+        "Response" => response,
+        "CSpanId" => c_span_id,
+        "ConnectionId" => connection_id,
+        "ThreadId" => thread_id,
+        "Ambiguous" => ambiguous,
+        "Error" => error,
+        "Matched" => matched,
+    }
+    SendUdp {
+        "ActionIndex" => action_index,
+        "OccurredAt" => occurred_at,
+        "Peer" => peer,
+        "Content" => content,
+    }
+    AppendFile {
+        "ActionIndex" => action_index,
+        "OccurredAt" => occurred_at,
+        "FileName" => file_name,
+        "Content" => content,
+    }
+    ReadStorage {
+        "ActionIndex" => action_index,
+        "OccurredAt" => occurred_at,
+        "Content" => content,
+    }
+    Matched {
+        "SessionId" => session_id,
+        "ActionIndex" => action_index,
+        "Mark" => mark,
+        "Reason" => reason,
+        "NearestActionIndex" => nearest_action_index,
+        "Differences" => differences,
+    }
+    Peer {
+        "IP" => ip,
+        "Port" => port,
+        "Zone" => zone,
+    }
+    UnixAddr {
+        "Name" => name,
+        "Net" => net,
+    }
+    Connection {
+        "ConnectionId" => connection_id,
+        "Direction" => direction,
+        "Kind" => kind,
+        "Local" => local,
+        "Peer" => peer,
+        "Protocol" => protocol,
+        "Encrypted" => encrypted,
+        "ServerName" => server_name,
+        "End" => end,
+        "Gap" => gap,
+    }
+}
+
+maps! { CallFromInbound ReturnInbound Matched Peer UnixAddr Connection }
+
+/// The `ActionType` of each kind of action.
+pub(super) const CALL_OUTBOUND: &str = "CallOutbound";
+pub(super) const SEND_UDP: &str = "SendUDP";
+pub(super) const APPEND_FILE: &str = "AppendFile";
+pub(super) const READ_STORAGE: &str = "ReadStorage";
+
+impl Encode for Action {
+    fn is_absent(&self) -> bool {
+        false
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        fn typed(action_type: &str, members: &impl Members, out: &mut Vec<u8>) {
+            write::map(out, members.count() + 1);
+            write::key!(out, "ActionType");
+            action_type.encode(out);
+            members.write_members(out);
+        }
+        match self {
+            Self::CallOutbound(call) => typed(CALL_OUTBOUND, call, out),
+            Self::SendUdp(send) => typed(SEND_UDP, send, out),
+            Self::AppendFile(append) => typed(APPEND_FILE, append, out),
+            Self::ReadStorage(read) => typed(READ_STORAGE, read, out),
+        }
+    }
+}
+
+impl Decode for Action {
+    fn decode(reader: &mut Reader<'_>, member: &'static str) -> Result<Self, Error> {
+        fn typed<T: Members + Default>(reader: &mut Reader<'_>, member: &'static str) -> Result<T, Error> {
+            let mut value = T::default();
+            read::map(reader, member, |name, reader| value.read_member(name, reader))?;
+            Ok(value)
+        }
+        let (offset, action_type) = read::action_type(reader, member)?;
+        Ok(match &*action_type {
+            CALL_OUTBOUND => Self::CallOutbound(typed(reader, member)?),
+            SEND_UDP => Self::SendUdp(typed(reader, member)?),
+            APPEND_FILE => Self::AppendFile(typed(reader, member)?),
+            READ_STORAGE => Self::ReadStorage(typed(reader, member)?),
+            other => {
+                return Err(Error::Unexpected {
+                    offset,
+                    member: "ActionType",
+                    expected: "CallOutbound, SendUDP, AppendFile or ReadStorage",
+                    found: format!("{other:?}"),
+                });
+            }
+        })
+    }
+}

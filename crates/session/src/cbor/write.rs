@@ -1,0 +1,231 @@
+//! The encoder. Written by hand: a session is encoded for every request that the recorded program answers, and
+//! all that a CBOR encoder does here is to put a head before bytes.
+
+use super::table::Members;
+use crate::model::{Action, Connection, Session};
+
+const UNSIGNED: u8 = 0 << 5;
+const NEGATIVE: u8 = 1 << 5;
+const BYTES: u8 = 2 << 5;
+const TEXT: u8 = 3 << 5;
+const ARRAY: u8 = 4 << 5;
+const MAP: u8 = 5 << 5;
+
+/// A value of a member.
+pub(super) trait Encode {
+    /// Whether it is its default, and so left out.
+    fn is_absent(&self) -> bool;
+    /// Appends it.
+    fn encode(&self, out: &mut Vec<u8>);
+}
+
+/// Appends a name of at most 23 bytes, whose head and bytes are put together at compile time.
+macro_rules! key {
+    ($out:expr, $name:literal) => {{
+        const KEY: [u8; $name.len() + 1] = $crate::cbor::write::key_bytes($name);
+        $out.extend_from_slice(&KEY);
+    }};
+}
+pub(super) use key;
+
+/// What [`key!`] appends. Compile-time only: `N` is the name's length and one.
+pub(super) const fn key_bytes<const N: usize>(name: &str) -> [u8; N] {
+    assert!(N == name.len() + 1 && N <= 24);
+    let mut bytes = [TEXT | name.len() as u8; N];
+    let mut at = 1;
+    while at < N {
+        bytes[at] = name.as_bytes()[at - 1];
+        at += 1;
+    }
+    bytes
+}
+
+#[inline]
+fn head(out: &mut Vec<u8>, major: u8, value: u64) {
+    // Each arm's cast keeps the value: the pattern bounds it.
+    match value {
+        0..=23 => out.push(major | value as u8),
+        24..=0xff => out.extend_from_slice(&[major | 24, value as u8]),
+        0x100..=0xffff => {
+            let [a, b] = (value as u16).to_be_bytes();
+            out.extend_from_slice(&[major | 25, a, b]);
+        }
+        0x1_0000..=0xffff_ffff => {
+            let [a, b, c, d] = (value as u32).to_be_bytes();
+            out.extend_from_slice(&[major | 26, a, b, c, d]);
+        }
+        _ => {
+            let [a, b, c, d, e, f, g, h] = value.to_be_bytes();
+            out.extend_from_slice(&[major | 27, a, b, c, d, e, f, g, h]);
+        }
+    }
+}
+
+/// The head of a map.
+#[inline]
+pub(super) fn map(out: &mut Vec<u8>, members: u64) {
+    head(out, MAP, members);
+}
+
+/// The whole session.
+pub(super) fn session(session: &Session, out: &mut Vec<u8>) {
+    map(out, session.count() + 1);
+    key!(out, "SessionId");
+    session.session_id.encode(out);
+    session.write_members(out);
+}
+
+/// About how many bytes a session takes: its payloads, and rather more than its names for the rest.
+pub(super) fn size_hint(session: &Session) -> usize {
+    let actions = session.actions.iter().map(|action| match action {
+        Action::CallOutbound(call) => 192 + call.request.len() + call.response.len(),
+        Action::SendUdp(send) => 128 + send.content.len(),
+        Action::AppendFile(append) => 128 + append.file_name.len() + append.content.len(),
+        Action::ReadStorage(read) => 96 + read.content.len(),
+    });
+    384 + session.call_from_inbound.as_ref().map_or(0, |call| call.request.len())
+        + session.return_inbound.as_ref().map_or(0, |response| response.response.len())
+        + session.connections.len() * 192
+        + actions.sum::<usize>()
+}
+
+macro_rules! unsigned {
+    ($($type:ty)*) => {$(
+        impl Encode for $type {
+            #[inline]
+            fn is_absent(&self) -> bool {
+                *self == 0
+            }
+
+            #[inline]
+            fn encode(&self, out: &mut Vec<u8>) {
+                head(out, UNSIGNED, u64::from(*self));
+            }
+        }
+    )*};
+}
+
+macro_rules! signed {
+    ($($type:ty)*) => {$(
+        impl Encode for $type {
+            #[inline]
+            fn is_absent(&self) -> bool {
+                *self == 0
+            }
+
+            #[inline]
+            fn encode(&self, out: &mut Vec<u8>) {
+                let value = i64::from(*self);
+                if value < 0 {
+                    // CBOR's negative numbers are -1 - n, which is the complement.
+                    head(out, NEGATIVE, !value as u64);
+                } else {
+                    head(out, UNSIGNED, value as u64);
+                }
+            }
+        }
+    )*};
+}
+
+unsigned! { u16 u32 u64 }
+signed! { i32 i64 }
+
+impl Encode for f64 {
+    #[inline]
+    fn is_absent(&self) -> bool {
+        // By its bits: -0.0 equals 0.0 and is another number.
+        self.to_bits() == 0
+    }
+
+    #[inline]
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.push(0xfb);
+        out.extend_from_slice(&self.to_be_bytes());
+    }
+}
+
+impl Encode for bool {
+    #[inline]
+    fn is_absent(&self) -> bool {
+        !*self
+    }
+
+    #[inline]
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.push(if *self { 0xf5 } else { 0xf4 });
+    }
+}
+
+impl Encode for str {
+    #[inline]
+    fn is_absent(&self) -> bool {
+        self.is_empty()
+    }
+
+    #[inline]
+    fn encode(&self, out: &mut Vec<u8>) {
+        head(out, TEXT, self.len() as u64);
+        out.extend_from_slice(self.as_bytes());
+    }
+}
+
+impl Encode for String {
+    #[inline]
+    fn is_absent(&self) -> bool {
+        self.is_empty()
+    }
+
+    #[inline]
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.as_str().encode(out);
+    }
+}
+
+impl Encode for Vec<u8> {
+    #[inline]
+    fn is_absent(&self) -> bool {
+        self.is_empty()
+    }
+
+    #[inline]
+    fn encode(&self, out: &mut Vec<u8>) {
+        head(out, BYTES, self.len() as u64);
+        out.extend_from_slice(self);
+    }
+}
+
+impl<T: Encode> Encode for Option<T> {
+    #[inline]
+    fn is_absent(&self) -> bool {
+        self.is_none()
+    }
+
+    #[inline]
+    fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Some(value) => value.encode(out),
+            None => out.push(0xf6),
+        }
+    }
+}
+
+macro_rules! lists {
+    ($($type:ty)*) => {$(
+        impl Encode for Vec<$type> {
+            #[inline]
+            fn is_absent(&self) -> bool {
+                self.is_empty()
+            }
+
+            #[inline]
+            fn encode(&self, out: &mut Vec<u8>) {
+                head(out, ARRAY, self.len() as u64);
+                for item in self {
+                    item.encode(out);
+                }
+            }
+        }
+    )*};
+}
+
+lists! { Action Connection String }

@@ -1,0 +1,362 @@
+//! JSON of koala 1.x as a session.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value};
+
+use super::{Error, bytes, trace_header};
+use crate::model::{
+    Action, AppendFile, CallFromInbound, CallOutbound, Connection, Matched, Peer, ReadStorage, ReturnInbound,
+    SendUdp, Session, UnixAddr,
+};
+
+pub(super) fn session(json: &[u8]) -> Result<Session, Error> {
+    let value = serde_json::from_slice(json).map_err(|error| Error::Json(error.to_string()))?;
+    let Value::Object(members) = value else {
+        return Err(unexpected("session", "an object", &value));
+    };
+    let mut object = Object { members, path: String::new() };
+    let mut extension = object.object("Extension")?.unwrap_or_default();
+    let call_from_inbound = object.object("CallFromInbound")?.map(call_from_inbound).transpose()?;
+    let mut return_inbound = object.object("ReturnInbound")?.map(self::return_inbound).transpose()?;
+    let mut actions = Actions { list: Vec::new(), at: HashMap::new() };
+    for (position, item) in object.objects("Actions")?.into_iter().enumerate() {
+        actions.add(position, item, &mut return_inbound)?;
+    }
+    let mut session = Session {
+        context: object.text("Context")?,
+        thread_id: object.thread_id()?,
+        session_id: object.text("SessionId")?,
+        trace_header: object.object("TraceHeader")?.map(self::trace_header).transpose()?,
+        next_session_id: object.text("NextSessionId")?,
+        call_from_inbound,
+        return_inbound,
+        actions: Vec::new(),
+        trace_id: object.byte_text("TraceId")?,
+        span_id: object.byte_text("SpanId")?,
+        process_id: extension.unsigned("ProcessId")?,
+        pid: extension.unsigned("Pid")?,
+        connections: extension
+            .objects("Connections")?
+            .into_iter()
+            .map(connection)
+            .collect::<Result<_, _>>()?,
+        overlap_group: extension.text("OverlapGroup")?,
+        incomplete: extension.flag("Incomplete")?,
+    };
+    if extension.has("TraceHeader") {
+        session.trace_header = Some(extension.bytes("TraceHeader")?);
+    }
+    if let (Some(call), Some(mut extension)) =
+        (&mut session.call_from_inbound, extension.object("CallFromInbound")?)
+    {
+        call.connection_id = extension.unsigned("ConnectionId")?;
+    }
+    for item in extension.objects("Actions")? {
+        actions.extend(item)?;
+    }
+    session.actions = actions.list;
+    Ok(session)
+}
+
+/// The actions without the response, and where in the JSON each stood.
+struct Actions {
+    list: Vec<Action>,
+    /// Index in `list` by position in the JSON.
+    at: HashMap<usize, usize>,
+}
+
+impl Actions {
+    fn add(
+        &mut self,
+        position: usize,
+        mut item: Object,
+        return_inbound: &mut Option<ReturnInbound>,
+    ) -> Result<(), Error> {
+        let path = item.path_of("ActionType");
+        let action_type = item.text("ActionType")?;
+        let action = match action_type.as_str() {
+            "ReturnInbound" => {
+                let path = std::mem::take(&mut item.path);
+                let listed = self::return_inbound(Object { path: path.clone(), ..item })?;
+                // koala 1.x lists the very response of the session: another one has no place in the model.
+                if return_inbound.get_or_insert_with(|| listed.clone()) != &listed {
+                    return Err(Error::Unexpected {
+                        member: path,
+                        expected: "the ReturnInbound of the session",
+                        found: "another".to_owned(),
+                    });
+                }
+                return Ok(());
+            }
+            "CallOutbound" => Action::CallOutbound(call_outbound(item)?),
+            "SendUDP" => Action::SendUdp(SendUdp {
+                action_index: item.unsigned("ActionIndex")?,
+                occurred_at: item.unsigned("OccurredAt")?,
+                peer: item.peer()?,
+                content: item.bytes("Content")?,
+            }),
+            "AppendFile" => Action::AppendFile(AppendFile {
+                action_index: item.unsigned("ActionIndex")?,
+                occurred_at: item.unsigned("OccurredAt")?,
+                file_name: item.text("FileName")?,
+                content: item.bytes("Content")?,
+            }),
+            "ReadStorage" => Action::ReadStorage(ReadStorage {
+                action_index: item.unsigned("ActionIndex")?,
+                occurred_at: item.unsigned("OccurredAt")?,
+                content: item.bytes("Content")?,
+            }),
+            _ => {
+                return Err(Error::Unexpected {
+                    member: path,
+                    expected: "ReturnInbound, CallOutbound, SendUDP, AppendFile or ReadStorage",
+                    found: format!("{action_type:?}"),
+                });
+            }
+        };
+        self.at.insert(position, self.list.len());
+        self.list.push(action);
+        Ok(())
+    }
+
+    fn extend(&mut self, mut item: Object) -> Result<(), Error> {
+        let position: u32 = item.unsigned("Position")?;
+        let index = usize::try_from(position).ok().and_then(|position| self.at.get(&position));
+        let Some(Action::CallOutbound(call)) = index.and_then(|&index| self.list.get_mut(index)) else {
+            return Err(Error::Unexpected {
+                member: item.path_of("Position"),
+                expected: "the position of a CallOutbound",
+                found: position.to_string(),
+            });
+        };
+        call.connection_id = item.unsigned("ConnectionId")?;
+        call.thread_id = item.unsigned("ThreadId")?;
+        call.ambiguous = item.flag("Ambiguous")?;
+        call.error = item.text("Error")?;
+        call.matched = item.object("Matched")?.map(matched).transpose()?;
+        Ok(())
+    }
+}
+
+fn call_from_inbound(mut object: Object) -> Result<CallFromInbound, Error> {
+    Ok(CallFromInbound {
+        action_index: object.unsigned("ActionIndex")?,
+        occurred_at: object.unsigned("OccurredAt")?,
+        peer: object.peer()?,
+        unix_addr: object.unix_addr()?,
+        request: object.bytes("Request")?,
+        connection_id: 0,
+    })
+}
+
+fn return_inbound(mut object: Object) -> Result<ReturnInbound, Error> {
+    Ok(ReturnInbound {
+        action_index: object.unsigned("ActionIndex")?,
+        occurred_at: object.unsigned("OccurredAt")?,
+        response: object.bytes("Response")?,
+    })
+}
+
+fn call_outbound(mut object: Object) -> Result<CallOutbound, Error> {
+    Ok(CallOutbound {
+        action_index: object.unsigned("ActionIndex")?,
+        occurred_at: object.unsigned("OccurredAt")?,
+        socket_fd: object.signed("SocketFD")?,
+        peer: object.peer()?,
+        response_time: object.unsigned("ResponseTime")?,
+        unix_addr: object.unix_addr()?,
+        request: object.bytes("Request")?,
+        response: object.bytes("Response")?,
+        c_span_id: object.byte_text("CSpanId")?,
+        ..CallOutbound::default()
+    })
+}
+
+fn matched(mut object: Object) -> Result<Matched, Error> {
+    Ok(Matched {
+        session_id: object.text("SessionId")?,
+        action_index: object.signed("ActionIndex")?,
+        mark: object.float("Mark")?,
+        reason: object.text("Reason")?,
+        nearest_action_index: object.signed("NearestActionIndex")?,
+        differences: object.texts("Differences")?,
+    })
+}
+
+fn connection(mut object: Object) -> Result<Connection, Error> {
+    Ok(Connection {
+        connection_id: object.unsigned("ConnectionId")?,
+        direction: object.text("Direction")?,
+        kind: object.text("Kind")?,
+        local: object.text("Local")?,
+        peer: object.text("Peer")?,
+        protocol: object.text("Protocol")?,
+        encrypted: object.flag("Encrypted")?,
+        server_name: object.text("ServerName")?,
+        end: object.text("End")?,
+        gap: object.flag("Gap")?,
+    })
+}
+
+fn trace_header(object: Object) -> Result<Vec<u8>, Error> {
+    let mut header = Vec::new();
+    for (key, value) in object.members {
+        let member = || format!("{}.{key}", object.path);
+        let Value::String(value) = value else {
+            return Err(unexpected(member(), "a string", &value));
+        };
+        if !trace_header::append(&bytes::read(key.clone()), &bytes::read(value), &mut header) {
+            return Err(Error::Unexpected {
+                member: member(),
+                expected: "a key and a value of at most 65535 bytes",
+                found: "longer ones".to_owned(),
+            });
+        }
+    }
+    Ok(header)
+}
+
+fn unexpected(member: impl Into<String>, expected: &'static str, found: &Value) -> Error {
+    let found = match found {
+        Value::Null => "null".to_owned(),
+        Value::Bool(value) => value.to_string(),
+        Value::Number(value) => value.to_string(),
+        Value::String(_) => "a string".to_owned(),
+        Value::Array(_) => "a list".to_owned(),
+        Value::Object(_) => "an object".to_owned(),
+    };
+    Error::Unexpected { member: member.into(), expected, found }
+}
+
+/// An object whose members are taken out one by one. A member that is absent or `null` is its type's default.
+#[derive(Default)]
+struct Object {
+    members: Map<String, Value>,
+    /// Where it stands, for errors.
+    path: String,
+}
+
+impl Object {
+    fn path_of(&self, name: &str) -> String {
+        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
+    }
+
+    fn take(&mut self, name: &str) -> Option<Value> {
+        self.members.get_mut(name).map(Value::take).filter(|value| !value.is_null())
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.members.get(name).is_some_and(|value| !value.is_null())
+    }
+
+    fn error(&self, name: &str, expected: &'static str, found: &Value) -> Error {
+        unexpected(self.path_of(name), expected, found)
+    }
+
+    fn text(&mut self, name: &str) -> Result<String, Error> {
+        match self.take(name) {
+            None => Ok(String::new()),
+            Some(Value::String(text)) => Ok(text),
+            Some(other) => Err(self.error(name, "a string", &other)),
+        }
+    }
+
+    fn texts(&mut self, name: &str) -> Result<Vec<String>, Error> {
+        self.list(name)?
+            .into_iter()
+            .map(|item| match item {
+                Value::String(text) => Ok(text),
+                other => Err(self.error(name, "a list of strings", &other)),
+            })
+            .collect()
+    }
+
+    fn bytes(&mut self, name: &str) -> Result<Vec<u8>, Error> {
+        self.text(name).map(bytes::read)
+    }
+
+    /// A byte string of 1.x that is text in the model.
+    fn byte_text(&mut self, name: &str) -> Result<String, Error> {
+        String::from_utf8(self.bytes(name)?).map_err(|_| Error::Unexpected {
+            member: self.path_of(name),
+            expected: "text",
+            found: "bytes that are no UTF-8".to_owned(),
+        })
+    }
+
+    fn unsigned<T: TryFrom<u64>>(&mut self, name: &str) -> Result<T, Error> {
+        let value = self.take(name).unwrap_or_else(|| 0.into());
+        let number = value.as_u64().and_then(|number| T::try_from(number).ok());
+        number.ok_or_else(|| self.error(name, "a whole number in range", &value))
+    }
+
+    fn signed<T: TryFrom<i64>>(&mut self, name: &str) -> Result<T, Error> {
+        let value = self.take(name).unwrap_or_else(|| 0.into());
+        let number = value.as_i64().and_then(|number| T::try_from(number).ok());
+        number.ok_or_else(|| self.error(name, "a whole number in range", &value))
+    }
+
+    fn thread_id(&mut self) -> Result<u32, Error> {
+        let value = self.take("ThreadId").unwrap_or_else(|| 0.into());
+        let signed = value.as_i64().and_then(|id| i32::try_from(id).ok()).map(i32::cast_unsigned);
+        let unsigned = || value.as_u64().and_then(|id| u32::try_from(id).ok());
+        signed.or_else(unsigned).ok_or_else(|| self.error("ThreadId", "a number of 32 bits", &value))
+    }
+
+    fn float(&mut self, name: &str) -> Result<f64, Error> {
+        let value = self.take(name).unwrap_or_else(|| 0.0.into());
+        let number = match &value {
+            // `NaN`, `inf` and `-inf`, which JSON has no numbers for.
+            Value::String(text) => text.parse().ok(),
+            other => other.as_f64(),
+        };
+        number.ok_or_else(|| self.error(name, "a number", &value))
+    }
+
+    fn flag(&mut self, name: &str) -> Result<bool, Error> {
+        match self.take(name) {
+            None => Ok(false),
+            Some(Value::Bool(flag)) => Ok(flag),
+            Some(other) => Err(self.error(name, "a boolean", &other)),
+        }
+    }
+
+    fn object(&mut self, name: &str) -> Result<Option<Self>, Error> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::Object(members)) => Ok(Some(Self { members, path: self.path_of(name) })),
+            Some(other) => Err(self.error(name, "an object", &other)),
+        }
+    }
+
+    fn list(&mut self, name: &str) -> Result<Vec<Value>, Error> {
+        match self.take(name) {
+            None => Ok(Vec::new()),
+            Some(Value::Array(items)) => Ok(items),
+            Some(other) => Err(self.error(name, "a list", &other)),
+        }
+    }
+
+    fn objects(&mut self, name: &str) -> Result<Vec<Self>, Error> {
+        let path = self.path_of(name);
+        self.list(name)?
+            .into_iter()
+            .enumerate()
+            .map(|(index, item)| match item {
+                Value::Object(members) => Ok(Self { members, path: format!("{path}[{index}]") }),
+                other => Err(unexpected(format!("{path}[{index}]"), "an object", &other)),
+            })
+            .collect()
+    }
+
+    fn peer(&mut self) -> Result<Peer, Error> {
+        let mut object = self.object("Peer")?.unwrap_or_default();
+        Ok(Peer { ip: object.text("IP")?, port: object.unsigned("Port")?, zone: object.text("Zone")? })
+    }
+
+    fn unix_addr(&mut self) -> Result<UnixAddr, Error> {
+        let mut object = self.object("UnixAddr")?.unwrap_or_default();
+        Ok(UnixAddr { name: object.text("Name")?, net: object.text("Net")? })
+    }
+}

@@ -1,0 +1,58 @@
+import { Command, Option } from 'clipanion';
+import { KoalaError } from '../errors.ts';
+import { printRecord } from '../report/terminal.ts';
+import { record } from '../run/record.ts';
+import { KoalaCommand, parseChoice } from './command.ts';
+
+const PROTOCOLS = ['auto', 'fastcgi', 'http', 'raw'] as const;
+
+/** `koala record` */
+export class RecordCommand extends KoalaCommand {
+  static override paths = [['record']];
+  static override usage = Command.Usage({
+    category: 'Recording and replaying',
+    description: 'Run a program and record what it does on the network',
+    details: `
+      Runs \`CMD\` with \`libkoala.so\` in it. Every request that it answers becomes a session: the request, the
+      response, and each call that the program made to answer it.
+
+      Ctrl-C ends the program as it would without koala, and leaves a complete recording. The exit code is the
+      program's own, or 128 and the number of the signal that ended it.
+
+      Recording into a directory that is a recording already adds to it.
+    `,
+    examples: [
+      ['Record a Node service until it is stopped', '$0 record --to ./rec -- node server.js'],
+      [
+        'Leave a database and the metrics port alone',
+        '$0 record --to ./rec --bypass 10.0.0.7:3306,:8125 -- ./service',
+      ],
+    ],
+  });
+
+  to = Option.String('--to', {
+    description: 'The directory of the recording (or set KOALA_RECORD_TO_DIR)',
+    env: 'KOALA_RECORD_TO_DIR',
+  });
+  protocol = Option.String('--protocol', {
+    description: `The protocol of the requests: ${PROTOCOLS.join(', ')}; auto by default`,
+  });
+  bypass = Option.String('--bypass', {
+    description: 'Addresses to leave alone: ip:port or :port, separated by commas',
+  });
+  // A positional of its own before the proxy: a proxy alone would swallow --help.
+  program = Option.String({ name: 'CMD' });
+  parameters = Option.Proxy({ name: 'ARG' });
+
+  override async execute(): Promise<number> {
+    if (this.to === undefined) throw new KoalaError('record: say where the recording goes: --to DIR');
+    const result = await record({
+      command: [this.program, ...this.parameters],
+      to: this.to,
+      protocol: this.protocol === undefined ? undefined : parseChoice('--protocol', this.protocol, PROTOCOLS),
+      bypass: this.bypass,
+    });
+    printRecord(result, this.context.stderr);
+    return result.exitCode;
+  }
+}

@@ -1,0 +1,36 @@
+/** What differs every time and says nothing. */
+
+/**
+ * Headers that differ by their nature: the time, and what names one request among all. No others are noise
+ * unless they are declared.
+ */
+const NOISY_HEADERS: readonly string[] = [
+  'date',
+  'traceparent',
+  'tracestate',
+  'x-request-id',
+  'x-correlation-id',
+  'x-amzn-trace-id',
+  'x-b3-traceid',
+  'x-b3-spanid',
+  'x-b3-parentspanid',
+  'server-timing',
+  'x-runtime',
+  'x-response-time',
+];
+
+/** Tells noise from differences, by the path of a difference. */
+export type Noise = (path: string) => boolean;
+
+/**
+ * The noise that every comparison leaves out, and what `patterns` name: paths of differences in which `*`
+ * stands for anything (`response.body.at`, `calls[*].request.headers.x-nonce`).
+ */
+export function noiseOf(patterns: readonly string[] = []): Noise {
+  const headers = new RegExp(String.raw`\.headers\.(?:${NOISY_HEADERS.join('|')})$`);
+  const declared = patterns.map((pattern) => {
+    const parts = pattern.split('*').map((part) => part.replaceAll(/[.[\](){}+?^$|\\/]/g, String.raw`\$&`));
+    return new RegExp(`^${parts.join('.*')}$`, 'i');
+  });
+  return (path) => headers.test(path) || declared.some((pattern) => pattern.test(path));
+}

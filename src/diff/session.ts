@@ -1,0 +1,192 @@
+/** A recorded session against its replay: the response, and every outbound call. */
+import { clip } from '../protocols/bytes.ts';
+import { describeCall } from '../protocols/describe.ts';
+import { isRedisConnectionCommand, parseRedisCommands } from '../protocols/redis.ts';
+import { outboundCalls, type CallOutbound, type Session } from '../recording/model.ts';
+import { valueDifference, type Difference } from './difference.ts';
+import { compareRequests, compareResponses } from './message.ts';
+import { noiseOf, type Noise } from './noise.ts';
+
+/** How to compare. */
+export interface CompareOptions {
+  noise?: Noise;
+  /**
+   * Recorded calls that other sessions' replays were answered with, as `callKey` gives them: where sessions
+   * overlap, one may have made a call that is recorded with the other.
+   */
+  answeredElsewhere?: ReadonlySet<string>;
+}
+
+/** What a comparison found. */
+export interface Comparison {
+  Differences: Difference[];
+  /** What a reader should know, but what fails nothing. */
+  Notes: string[];
+}
+
+/** Names a recorded call of a session. */
+export function callKey(sessionId: string, actionIndex: number): string {
+  return `${sessionId}#${actionIndex}`;
+}
+
+/** Compares a recorded session with its replay. */
+export function compareSessions(
+  recorded: Session,
+  replayed: Session,
+  options: CompareOptions = {},
+): Comparison {
+  const noise = options.noise ?? noiseOf();
+  const comparison: Comparison = { Differences: [], Notes: [] };
+  comparison.Differences.push(...compareReturn(recorded, replayed, noise));
+  compareCalls(recorded, replayed, noise, options.answeredElsewhere ?? new Set(), comparison);
+  const others = recorded.Actions.filter((action) => action.ActionType !== 'CallOutbound').length;
+  if (others > 0)
+    comparison.Notes.push(`${others} recorded datagrams, appended files or storage reads are not compared`);
+  return comparison;
+}
+
+function compareReturn(recorded: Session, replayed: Session, noise: Noise): Difference[] {
+  const before = recorded.ReturnInbound;
+  const after = replayed.ReturnInbound;
+  if (before === null && after === null) return [];
+  if (before === null || after === null) {
+    const say = (bytes: Uint8Array | undefined): string | null =>
+      bytes === undefined ? null : `${bytes.length} bytes`;
+    return [valueDifference('response-missing', 'response', say(before?.Response), say(after?.Response))];
+  }
+  return compareResponses('response', before.Response, after.Response, noise);
+}
+
+function compareCalls(
+  recorded: Session,
+  replayed: Session,
+  noise: Noise,
+  elsewhere: ReadonlySet<string>,
+  into: Comparison,
+): void {
+  const calls = outboundCalls(recorded);
+  const byIndex = new Map(calls.map((call, position) => [call.ActionIndex, { call, position }]));
+  const answered = new Set<number>();
+  for (const call of outboundCalls(replayed)) {
+    const matched = call.Matched;
+    if (matched === null || matched.ActionIndex < 0) {
+      into.Differences.push(extraCall(call, byIndex));
+      continue;
+    }
+    if (matched.SessionId !== '' && matched.SessionId !== recorded.SessionId) {
+      into.Notes.push(`${describeCall(call)} was answered from session ${matched.SessionId}`);
+      continue;
+    }
+    const found = byIndex.get(matched.ActionIndex);
+    if (found === undefined) {
+      into.Differences.push(extraCall(call, byIndex));
+      continue;
+    }
+    const path = `calls[${found.position}]`;
+    if (answered.has(matched.ActionIndex)) {
+      if (isConnectionCall(call)) into.Notes.push(`${describeCall(call)} was made once more than recorded`);
+      else into.Differences.push(repeatedCall(path, call));
+      continue;
+    }
+    answered.add(matched.ActionIndex);
+    into.Differences.push(...compareCall(path, found.call, call, noise));
+  }
+  for (const [position, call] of calls.entries()) {
+    if (answered.has(call.ActionIndex)) continue;
+    if (elsewhere.has(callKey(recorded.SessionId, call.ActionIndex))) {
+      into.Notes.push(`${describeCall(call)} was made by another session of the overlap group`);
+    } else if (isConnectionCall(call) || isSelectOfSetUp(calls, position)) {
+      into.Notes.push(`${describeCall(call)} was not made: its connection was there already`);
+    } else if (!noise(`calls[${position}]`)) into.Differences.push(missingCall(`calls[${position}]`, call));
+  }
+}
+
+function compareCall(
+  path: string,
+  recorded: CallOutbound,
+  replayed: CallOutbound,
+  noise: Noise,
+): Difference[] {
+  const differences = compareRequests(`${path}.request`, recorded.Request, replayed.Request, noise);
+  for (const difference of differences) difference.Details.push(`in ${describeCall(recorded)}`);
+  if (recorded.Error !== replayed.Error && (isErrno(recorded.Error) || isErrno(replayed.Error))) {
+    const difference = valueDifference(
+      'call-error',
+      `${path}.error`,
+      recorded.Error === '' ? null : recorded.Error,
+      replayed.Error === '' ? null : replayed.Error,
+    );
+    difference.Details.push(`in ${describeCall(recorded)}`);
+    differences.push(difference);
+  }
+  return differences;
+}
+
+function extraCall(
+  call: CallOutbound,
+  byIndex: ReadonlyMap<number, { call: CallOutbound; position: number }>,
+): Difference {
+  const said = describeCall(call);
+  const matched = call.Matched;
+  const details: string[] = [];
+  const nearest = matched === null ? undefined : byIndex.get(matched.NearestActionIndex);
+  if (matched !== null && matched.Reason !== '') details.push(clip(matched.Reason, 200));
+  if (nearest !== undefined && matched !== null && matched.NearestActionIndex >= 0) {
+    details.push(`nearest recorded call: ${describeCall(nearest.call)}`);
+  }
+  details.push(...(matched?.Differences ?? []).map((line) => clip(line, 200)));
+  const failed = call.Error === '' ? '' : ` (it failed with ${call.Error})`;
+  return {
+    Kind: 'call-extra',
+    Path: `replayed calls[${call.ActionIndex}]`,
+    Recorded: null,
+    Replayed: said,
+    Text: `call not in the recording: ${said}${failed}`,
+    Details: details,
+  };
+}
+
+function repeatedCall(path: string, call: CallOutbound): Difference {
+  const said = describeCall(call);
+  return {
+    Kind: 'call-extra',
+    Path: path,
+    Recorded: 'once',
+    Replayed: 'once more',
+    Text: `call made more often than recorded: ${said}`,
+    Details: [],
+  };
+}
+
+function missingCall(path: string, call: CallOutbound): Difference {
+  const said = describeCall(call);
+  return {
+    Kind: 'call-missing',
+    Path: path,
+    Recorded: said,
+    Replayed: null,
+    Text: `recorded call was not made: ${said}`,
+    Details: [],
+  };
+}
+
+function isErrno(error: string): boolean {
+  return /^E[A-Z0-9]+$/.test(error);
+}
+
+function isConnectionCall(call: CallOutbound): boolean {
+  const commands = parseRedisCommands(call.Request);
+  return commands !== undefined && isRedisConnectionCommand(commands);
+}
+
+/** `SELECT` changes data like nothing else, unless it only ends the set-up of a new connection. */
+function isSelectOfSetUp(calls: readonly CallOutbound[], position: number): boolean {
+  const call = calls[position];
+  const [name] = call === undefined ? [] : (parseRedisCommands(call.Request)?.[0] ?? []);
+  if (call === undefined || name === undefined || new TextDecoder().decode(name).toUpperCase() !== 'SELECT') {
+    return false;
+  }
+  const before = calls.slice(0, position).filter((one) => one.ConnectionId === call.ConnectionId);
+  const last = before.at(-1);
+  return last !== undefined && isConnectionCall(last);
+}

@@ -1,0 +1,47 @@
+/** Sessions and calls in one line. */
+import { connectionOf, peerOf, type CallOutbound, type Session } from '../recording/model.ts';
+import { clip, show } from './bytes.ts';
+import { parseHttpRequest, parseHttpResponse } from './http.ts';
+import { parseRedisCommands, showRedisCommand } from './redis.ts';
+
+const LIMIT = 100;
+
+/** What a session was asked: `GET /items/1`. */
+export function describeRequest(session: Session): string {
+  if (session.CallFromInbound === null)
+    return session.Context === '' ? '(no request)' : `(${session.Context})`;
+  const { Request } = session.CallFromInbound;
+  const http = parseHttpRequest(Request);
+  return http === undefined ? show(Request, LIMIT) : clip(`${http.method} ${http.target}`, LIMIT);
+}
+
+/** What it answered: `200`, or how many bytes. */
+export function describeResponse(session: Session): string {
+  if (session.ReturnInbound === null) return session.CallFromInbound === null ? '' : 'no response';
+  const { Response } = session.ReturnInbound;
+  const http = parseHttpResponse(Response);
+  return http === undefined ? `${Response.length} bytes` : String(http.status);
+}
+
+/** What a call asked, and whom: `GET item:3 -> 127.0.0.1:6379`. */
+export function describeCall(call: CallOutbound): string {
+  const peer = peerOf(call);
+  return peer === '' ? describeCallRequest(call) : `${describeCallRequest(call)} -> ${peer}`;
+}
+
+function describeCallRequest(call: CallOutbound): string {
+  if (call.Request.length === 0) return call.Error === '' ? '(the server speaks first)' : '(connect)';
+  const http = parseHttpRequest(call.Request);
+  if (http !== undefined) return clip(`${http.method} ${http.target}`, LIMIT);
+  const redis = parseRedisCommands(call.Request);
+  if (redis !== undefined) return clip(redis.map((args) => showRedisCommand(args)).join('; '), LIMIT);
+  return show(call.Request, LIMIT);
+}
+
+/** The protocol of a call as the recording has it, or as its bytes say; empty where neither knows. */
+export function protocolOf(session: Session, call: CallOutbound): string {
+  const known = connectionOf(session, call.ConnectionId)?.Protocol ?? '';
+  if (known !== '') return known;
+  if (parseHttpRequest(call.Request) !== undefined) return 'http';
+  return parseRedisCommands(call.Request) === undefined ? '' : 'redis';
+}

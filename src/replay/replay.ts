@@ -1,0 +1,282 @@
+/**
+ * Replaying a recording: the program under test runs with every dependency mocked by the agent, one recorded
+ * request after another is sent to it, and what it does is compared. The agent reports facts; the verdict is
+ * made here, by `src/diff`. Nothing here touches the network itself.
+ */
+import { callKey, compareSessions, noiseOf, type Noise } from '../diff/index.ts';
+import { errorMessage, KoalaError } from '../errors.ts';
+import { requireLinux } from '../native/binaries.ts';
+import { describeRequest } from '../protocols/describe.ts';
+import { decodeSession } from '../recording/codec.ts';
+import { outboundCalls, type Session } from '../recording/model.ts';
+import { Recording, type RecordedSession } from '../recording/recording.ts';
+import { startAgent, type Agent } from '../run/agent.ts';
+import { ControlError } from '../run/control.ts';
+import { coverableProgram } from '../run/coverable.ts';
+import { describeExit, startProgram, type Program } from '../run/program.ts';
+import { makeRuntimeDirectory } from '../run/runtime-dir.ts';
+import { planReplay, type Plan } from './plan.ts';
+import { waitUntilListening } from './readiness.ts';
+import type { ReplayResult, SessionResult } from './result.ts';
+
+const DEFAULT_TIMEOUT = 30_000;
+
+/** What to replay against what. */
+export interface ReplayOptions {
+  recording: string;
+  /** The command: its name and arguments. */
+  command: readonly string[];
+  /** Ids of the sessions, or their beginnings; all where there is none. */
+  sessions?: readonly string[];
+  match?: 'auto' | 'exact' | undefined;
+  threshold?: number | undefined;
+  /** Milliseconds that the program has to listen, and to answer one session. */
+  timeout?: number | undefined;
+  /** Addresses left alone: `ip:port` or `:port`, comma-separated. */
+  bypass?: string | undefined;
+  /** Paths of differences that are noise, with `*`. */
+  noise?: readonly string[] | undefined;
+  env?: NodeJS.ProcessEnv;
+  /** What to do with the program's output: to our stderr, or nowhere. */
+  output?: 'stderr' | 'ignore';
+  /** Ends the replay early; the promise rejects with the signal's reason. */
+  signal?: AbortSignal;
+  onProgress?: (progress: ReplayProgress) => void;
+}
+
+/** How far a replay is. */
+export interface ReplayProgress {
+  done: number;
+  total: number;
+  /** The session just done; undefined before the first. */
+  session: SessionResult | undefined;
+}
+
+/** Replays a recording. A `KoalaError` says that it could not run; differences are in the result. */
+export async function replay(options: ReplayOptions): Promise<ReplayResult> {
+  requireLinux('replay');
+  const startedAt = performance.now();
+  const env = replayEnvironment(options);
+  const recording = await Recording.open(options.recording);
+  const path = await coverableProgram(options.command[0] ?? '', env);
+  const plan = await planReplay(recording, options.sessions ?? []);
+  const runtime = await makeRuntimeDirectory();
+  const agent = await startAgent(['replay', '--recording', recording.directory], runtime, env);
+  let program: Program | undefined;
+  try {
+    const output = options.output === 'ignore' ? 'ignore' : process.stderr.fd;
+    program = await startProgram({
+      path,
+      command: options.command,
+      mode: 'replay',
+      runtime,
+      env,
+      stdio: ['ignore', output, output],
+      ownGroup: true,
+    });
+    const run = new Run(options, recording, plan, agent, program);
+    const sessions = await run.replayAll();
+    return conclude(options, plan, sessions, run.problems, performance.now() - startedAt);
+  } finally {
+    await program?.stop();
+    await agent.finish().catch(() => undefined);
+    await runtime.remove();
+  }
+}
+
+function replayEnvironment(options: ReplayOptions): NodeJS.ProcessEnv {
+  const base = options.env ?? process.env;
+  return {
+    ...base,
+    KOALA_INBOUND_ADDR: base['KOALA_INBOUND_ADDR'] ?? '127.0.0.1:0',
+    KOALA_OUTBOUND_ADDR: base['KOALA_OUTBOUND_ADDR'] ?? '127.0.0.1:0',
+    ...(options.match === undefined ? {} : { KOALA_REPLAYING_MATCH_STRATEGY: options.match }),
+    ...(options.threshold === undefined
+      ? {}
+      : { KOALA_REPLAYING_MATCH_THRESHOLD: String(options.threshold) }),
+    ...(options.bypass === undefined ? {} : { KOALA_OUTBOUND_BYPASS_ADDR: options.bypass }),
+  };
+}
+
+/** One run over a plan. */
+class Run {
+  readonly problems: string[] = [];
+  readonly #options: ReplayOptions;
+  readonly #recording: Recording;
+  readonly #plan: Plan;
+  readonly #agent: Agent;
+  readonly #program: Program;
+  readonly #noise: Noise;
+  readonly #timeout: number;
+  readonly #signal: AbortSignal;
+  /** Sessions of overlap groups: their verdict waits for the calls of the others. */
+  readonly #overlapping: { recorded: Session; replayed: Session; result: SessionResult }[] = [];
+
+  constructor(options: ReplayOptions, recording: Recording, plan: Plan, agent: Agent, program: Program) {
+    this.#options = options;
+    this.#recording = recording;
+    this.#plan = plan;
+    this.#agent = agent;
+    this.#program = program;
+    this.#noise = noiseOf(options.noise);
+    this.#timeout = options.timeout ?? DEFAULT_TIMEOUT;
+    this.#signal = options.signal ?? new AbortController().signal;
+  }
+
+  async replayAll(): Promise<SessionResult[]> {
+    const total = this.#plan.places.length;
+    if (total === 0) return [];
+    const address = this.#options.env?.['KOALA_SUT_ADDR'] ?? process.env['KOALA_SUT_ADDR'];
+    const listeners = address === undefined || address === '' ? this.#plan.listeners : new Set([address]);
+    await waitUntilListening(this.#agent, this.#program, listeners, this.#timeout, this.#signal);
+    this.#options.onProgress?.({ done: 0, total, session: undefined });
+    const results: SessionResult[] = [];
+    for (const place of this.#plan.places) {
+      this.#signal.throwIfAborted();
+      const result = await this.#replayOne(await this.#recording.read(place));
+      results.push(result);
+      this.#options.onProgress?.({ done: results.length, total, session: result });
+      if (result.Error !== '' && (await this.#isOver())) {
+        const left = total - results.length;
+        if (left > 0) this.problems.push(`${left} of ${total} sessions were not replayed`);
+        break;
+      }
+    }
+    this.#judgeOverlapping();
+    return results;
+  }
+
+  async #replayOne({ session, bytes }: RecordedSession): Promise<SessionResult> {
+    const result: SessionResult = {
+      SessionId: session.SessionId,
+      Request: describeRequest(session),
+      Passed: false,
+      Error: '',
+      Differences: [],
+      Notes: [],
+      Milliseconds: 0,
+      Calls: { Recorded: outboundCalls(session).length, Replayed: 0, Answered: 0 },
+    };
+    const startedAt = performance.now();
+    let replayed: Session;
+    try {
+      replayed = decodeSession(await this.#agent.control.replay(bytes, this.#timeout, this.#signal));
+    } catch (error) {
+      this.#signal.throwIfAborted();
+      const exit = this.#program.exit();
+      result.Error =
+        exit === undefined ? errorMessage(error) : `the program ended with ${describeExit(exit)}`;
+      // The agent's answer is a fact about this session; that there is none, about the run.
+      if (!(error instanceof ControlError) && exit === undefined) this.problems.push(result.Error);
+      result.Milliseconds = performance.now() - startedAt;
+      return result;
+    }
+    result.Milliseconds = performance.now() - startedAt;
+    const calls = outboundCalls(replayed);
+    result.Calls.Replayed = calls.length;
+    result.Calls.Answered = calls.filter(
+      ({ Matched }) => Matched !== null && Matched.ActionIndex >= 0,
+    ).length;
+    if (session.OverlapGroup === '') this.#judge(result, session, replayed, new Set());
+    else this.#overlapping.push({ recorded: session, replayed, result });
+    return result;
+  }
+
+  #judge(
+    result: SessionResult,
+    recorded: Session,
+    replayed: Session,
+    answeredElsewhere: ReadonlySet<string>,
+  ): void {
+    const { Differences, Notes } = compareSessions(recorded, replayed, {
+      noise: this.#noise,
+      answeredElsewhere,
+    });
+    result.Differences = Differences;
+    result.Notes = Notes;
+    result.Passed = Differences.length === 0;
+  }
+
+  #judgeOverlapping(): void {
+    const elsewhere = new Set<string>();
+    for (const { recorded, replayed } of this.#overlapping) {
+      for (const { Matched } of outboundCalls(replayed)) {
+        if (Matched === null || Matched.ActionIndex < 0) continue;
+        if (Matched.SessionId !== '' && Matched.SessionId !== recorded.SessionId) {
+          elsewhere.add(callKey(Matched.SessionId, Matched.ActionIndex));
+        }
+      }
+    }
+    for (const { recorded, replayed, result } of this.#overlapping)
+      this.#judge(result, recorded, replayed, elsewhere);
+  }
+
+  /** After a failed session: whether there is anything left to replay against. */
+  async #isOver(): Promise<boolean> {
+    if (!this.#agent.running) {
+      this.problems.push('koala-agent ended during the replay');
+      return true;
+    }
+    const exit = this.#program.exit();
+    if (exit === undefined) return false;
+    const { Processes } = await this.#agent.control.status();
+    if (Processes > 0) return false;
+    this.problems.push(`the program ended with ${describeExit(exit)} during the replay`);
+    return true;
+  }
+}
+
+function conclude(
+  options: ReplayOptions,
+  plan: Plan,
+  sessions: SessionResult[],
+  problems: readonly string[],
+  milliseconds: number,
+): ReplayResult {
+  const passed = sessions.filter((session) => session.Passed).length;
+  const calls = { Recorded: 0, Replayed: 0, Answered: 0 };
+  for (const { Calls } of sessions) {
+    calls.Recorded += Calls.Recorded;
+    calls.Replayed += Calls.Replayed;
+    calls.Answered += Calls.Answered;
+  }
+  const all = [...problems];
+  if (sessions.length === 0) all.push('no session was replayed');
+  else if (calls.Recorded > 0 && calls.Replayed === 0) {
+    all.push(
+      `the recording has ${calls.Recorded} outbound calls and the replay saw none: the program is not covered`,
+    );
+  }
+  return {
+    Recording: options.recording,
+    Command: [...options.command],
+    Passed: all.length === 0 && passed === sessions.length,
+    Sessions: sessions,
+    Skipped: plan.skipped,
+    Problems: all,
+    Warnings: plan.warnings,
+    Counts: {
+      Passed: passed,
+      Failed: sessions.length - passed,
+      Skipped: plan.skipped.length,
+    },
+    Calls: calls,
+    Milliseconds: milliseconds,
+  };
+}
+
+/** Reads a noise file's content: JSON with the one member `Noise`, an array of paths. */
+export function parseNoise(name: string, content: string): string[] {
+  let value: unknown;
+  try {
+    value = JSON.parse(content);
+  } catch (error) {
+    throw new KoalaError(`${name} is not JSON: ${errorMessage(error)}`);
+  }
+  const patterns: unknown =
+    typeof value === 'object' && value !== null && 'Noise' in value ? value.Noise : undefined;
+  if (!Array.isArray(patterns) || !patterns.every((item) => typeof item === 'string')) {
+    throw new KoalaError(`${name} is not a noise file: it needs {"Noise": ["response.body.at", …]}`);
+  }
+  return patterns;
+}
