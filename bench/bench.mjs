@@ -271,6 +271,7 @@ await main(async (args) => {
       connections: { type: 'string', default: '16' },
       bare: { type: 'boolean', default: false },
       json: { type: 'boolean', default: false },
+      'no-build': { type: 'boolean', default: false },
     },
   });
   const settings = { seconds: Number(values.seconds), connections: Number(values.connections) };
@@ -278,7 +279,7 @@ await main(async (args) => {
   for (const name of ['gcc', 'redis-server', 'wrk']) {
     if (!findCommand(name)) throw new Failure(`the benchmark needs ${name} (npm run install-servers)`);
   }
-  if (!values.bare) {
+  if (!values.bare && !values['no-build']) {
     await installPackages();
     await build();
   }
@@ -304,6 +305,15 @@ await main(async (args) => {
     const client = connect({ port: redisPort, host: '127.0.0.1' });
     client.end('SET item a-value-of-thirty-two-bytes-long.\r\nQUIT\r\n');
     await new Promise((resolve) => client.resume().once('close', resolve));
+
+    const idle = processors();
+    await sleep(1000);
+    const now = processors();
+    const busy = 1 - (now.idle - idle.idle) / (now.all - idle.all);
+    if (busy > 0.05) {
+      const percent = (busy * 100).toFixed(0);
+      console.error(`warning: something else keeps ${percent} % of the processors busy; the figures will be off`);
+    }
 
     const pairs = [];
     const wrong = [];

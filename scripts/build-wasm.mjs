@@ -48,13 +48,20 @@ function debian() {
     .filter((name) => /^(rust-lld|wasm-ld(-\d+)?)$/.test(name))
     .sort((a, b) => Number(b.match(/\d+/)?.[0] ?? 0) - Number(a.match(/\d+/)?.[0] ?? 0));
   if (linkers.length === 0) return undefined;
+  // Its standard library is built for size, which makes the module a sixth smaller, and panics end the module without
+  // a message, which nobody would see, where this cargo can do that.
+  const args = ['-Zbuild-std=std,panic_abort', '-Zbuild-std-features=optimize_for_size'];
+  const silent = ask(cargo, ['-Z', 'help'], { env: { ...process.env, RUSTC_BOOTSTRAP: '1' } });
+  const canAbort = silent?.includes('panic-immediate-abort') ?? false;
+  if (canAbort) args.push('-Zpanic-immediate-abort');
   return {
     cargo,
-    args: ['-Zbuild-std=std,panic_abort'],
+    args,
     env: {
       // What the standard library asks for is not allowed outside nightly otherwise.
       RUSTC_BOOTSTRAP: '1',
       RUSTC: rustc,
+      ...(canAbort && { CARGO_PROFILE_WASM_PANIC: 'immediate-abort' }),
       // Under rustup, these name another compiler to what cargo starts.
       RUSTUP_TOOLCHAIN: undefined,
       RUSTC_WRAPPER: '',

@@ -72,7 +72,9 @@ export async function build() {
     copyIfNewer(join(targetFolder(), 'release/koala-agent'), at('npm', here, 'koala-agent'));
     await must('building the Node addon', process.execPath, [at('scripts/build-node.mjs')]);
   } else {
-    console.error(`No native parts for ${process.platform} ${process.arch}: recordings can be read, not made.`);
+    console.error(
+      `No native parts for ${process.platform} ${process.arch}: recordings can be read, not made.`,
+    );
   }
   await must('building the WASM module', process.execPath, [at('scripts/build-wasm.mjs')]);
   prune();

@@ -34,7 +34,8 @@ async function nodeTests(files, concurrency) {
       ['spec', 'stdout'],
       [reporter, counted],
     ].flatMap(([name, to]) => [`--test-reporter=${name}`, `--test-reporter-destination=${to}`]);
-    const args = ['--import', 'tsx', '--test', `--test-concurrency=${concurrency}`, ...reports, ...files];
+    const limits = [`--test-concurrency=${concurrency}`, '--test-timeout=180000'];
+    const args = ['--import', 'tsx', '--test', ...limits, ...reports, ...files];
     const { code } = await run(process.execPath, args);
     let counts;
     try {

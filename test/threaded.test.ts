@@ -90,7 +90,7 @@ for (const [libc, compiler] of [
       assert.ok(sessions.every(({ incomplete }) => !incomplete));
       const manifest = await readManifest(folder);
       assert.equal(typeof manifest['FinishedAt'], 'string');
-      assert.deepEqual(manifest['Lost'], { Events: 0, Bytes: 0 });
+      assert.deepEqual(manifest['Lost'], { Events: 0, Bytes: 0, Sessions: 0 });
       assert.deepEqual(manifest['Command'], program);
 
       const { code, stdout, stderr } = await replay(t, folder, program);

@@ -1,6 +1,7 @@
 import { Command, Option } from 'clipanion';
 import { runDemo } from '../demo/demo.ts';
 import { KoalaCommand } from './command.ts';
+import { interruptible } from './interrupt.ts';
 
 /** `koala demo` */
 export class DemoCommand extends KoalaCommand {
@@ -27,6 +28,18 @@ export class DemoCommand extends KoalaCommand {
   });
 
   override async execute(): Promise<number> {
-    return (await runDemo({ output: this.context.stdout, realRedis: this.redis, to: this.to })) ? 0 : 1;
+    const interrupt = interruptible();
+    try {
+      const { signal } = interrupt;
+      return (await runDemo({ output: this.context.stdout, realRedis: this.redis, to: this.to, signal }))
+        ? 0
+        : 1;
+    } catch (error) {
+      if (!interrupt.signal.aborted) throw error;
+      this.say('interrupted');
+      return interrupt.exitCode();
+    } finally {
+      interrupt.release();
+    }
   }
 }

@@ -8,6 +8,7 @@ import { Progress } from '../report/progress.ts';
 import { printReplay } from '../report/terminal.ts';
 import { parseDuration } from '../run/duration.ts';
 import { KoalaCommand, parseChoice, parseNumber } from './command.ts';
+import { interruptible } from './interrupt.ts';
 
 const STRATEGIES = ['auto', 'exact'] as const;
 
@@ -108,25 +109,4 @@ async function readNoise(file: string): Promise<string[]> {
     throw new KoalaError(`${file} cannot be read: ${describeSystemError(error)}`);
   });
   return parseNoise(file, content);
-}
-
-/** Ctrl-C and SIGTERM end a replay in order: the program is stopped, the agent finished. */
-function interruptible(): { signal: AbortSignal; exitCode: () => number; release: () => void } {
-  const controller = new AbortController();
-  let code = 130;
-  const onInterrupt = (): void => controller.abort();
-  const onTerminate = (): void => {
-    code = 143;
-    controller.abort();
-  };
-  process.on('SIGINT', onInterrupt);
-  process.on('SIGTERM', onTerminate);
-  return {
-    signal: controller.signal,
-    exitCode: () => code,
-    release: () => {
-      process.off('SIGINT', onInterrupt);
-      process.off('SIGTERM', onTerminate);
-    },
-  };
 }

@@ -24,6 +24,8 @@ export interface DemoOptions {
   realRedis: boolean;
   /** Where to record; by default a new temporary directory. */
   to: string | undefined;
+  /** Ends the demo early: everything that it started is ended, and the promise rejects. */
+  signal: AbortSignal;
 }
 
 /** Runs the demo; says whether everything went as it should. */
@@ -35,7 +37,7 @@ export async function runDemo(options: DemoOptions): Promise<boolean> {
   const teller = new Teller(options.output);
   const dependencies = await startDependencies(options.realRedis);
   try {
-    return await tell(teller, options.output, recording, dependencies, service, startedAt);
+    return await tell(teller, options, recording, dependencies, service, startedAt);
   } finally {
     await dependencies.stop();
   }
@@ -43,7 +45,7 @@ export async function runDemo(options: DemoOptions): Promise<boolean> {
 
 async function tell(
   teller: Teller,
-  output: Writable,
+  { output, signal }: DemoOptions,
   recording: string,
   dependencies: Dependencies,
   service: string,
@@ -72,7 +74,7 @@ async function tell(
 
   teller.step(`Recording ${requests().length} requests to the shop`);
   teller.command(`koala record --to ${recording} -- ${shell(command)}`);
-  await recordShop(command, recording, port);
+  await recordShop(command, recording, port, signal);
   const { sessions, calls } = await countSessions(recording);
   teller.line(`${sessions} sessions recorded, with ${calls} calls to Redis and to the exchange rates`);
 
@@ -84,13 +86,13 @@ async function tell(
 
   teller.step('Replaying: the same requests, every dependency mocked from the recording');
   teller.command(`koala replay ${recording} -- ${shell(command)}`);
-  const green = await replay({ recording, command, output: 'ignore' });
+  const green = await replay({ recording, command, output: 'ignore', signal });
   teller.replay(green);
 
   teller.step('Replaying against a later version of the shop, into which a bug was planted');
   teller.line('It cuts cents off where it should round them, and asks Redis once too often for an item.');
   teller.command(`koala replay ${recording} -- ${shell(buggy)}`);
-  const red = await replay({ recording, command: buggy, output: 'ignore' });
+  const red = await replay({ recording, command: buggy, output: 'ignore', signal });
   teller.replay(red, { only: examples(red) });
   const caught = namesBothBugs(red);
   if (caught) teller.line('koala replay exits with 1 here, which is what fails a build.');
@@ -117,18 +119,25 @@ async function tell(
   return good;
 }
 
-async function recordShop(command: readonly string[], recording: string, port: number): Promise<void> {
+async function recordShop(
+  command: readonly string[],
+  recording: string,
+  port: number,
+  signal: AbortSignal,
+): Promise<void> {
   let load: Promise<void> | undefined;
   const result = await record({
     command,
     to: recording,
     stdio: ['ignore', 'ignore', process.stderr.fd],
     onStart: (program) => {
+      signal.addEventListener('abort', () => program.signal('SIGTERM'), { once: true });
       load = sendLoad(program, port);
       // Awaited below; until then, a failure is not unhandled.
       load.catch(() => undefined);
     },
   });
+  signal.throwIfAborted();
   await load;
   if (result.problem !== undefined) throw new KoalaError(result.problem);
 }

@@ -95,7 +95,9 @@ async function append(directory: string, items: readonly Uint8Array[]): Promise<
     Lost: { Events: 0, Bytes: 0 },
     Files: [],
   };
-  const file = `sessions-${BigInt(Date.now()) * 1_000_000n}-${process.pid}${SESSION_FILE}`;
+  // As the agent names its files: by the time, in as many digits as it can have, so that names sort by it.
+  const startedAt = String(BigInt(Date.now()) * 1_000_000n).padStart(20, '0');
+  const file = `sessions-${startedAt}-${process.pid}${SESSION_FILE}`;
   const handle = await open(join(directory, file), 'ax', 0o600);
   try {
     for (const item of items) await handle.writeFile(item);

@@ -19,7 +19,7 @@ export async function waitUntilListening(
   const deadline = Date.now() + timeout;
   let pause = FIRST_PAUSE;
   for (;;) {
-    const { Listeners, ProcessesSeen } = await agent.control.status();
+    const { Listeners, Processes } = await agent.control.status();
     const missing = [...wanted].filter((address) => !Listeners.some((listener) => covers(listener, address)));
     if (missing.length === 0 && (wanted.size > 0 || Listeners.length > 0)) return;
     const exit = program.exit();
@@ -27,7 +27,7 @@ export async function waitUntilListening(
       throw new KoalaError(`the program ended with ${describeExit(exit)} before it listened${at(missing)}`);
     }
     if (Date.now() >= deadline) {
-      const hint = hintFor(Listeners, ProcessesSeen);
+      const hint = hintFor(Listeners, Processes);
       throw new KoalaError(
         `the program did not listen${at(missing)} within ${formatMilliseconds(timeout)}: ${hint}`,
       );

@@ -6,6 +6,7 @@
 import { callKey, compareSessions, noiseOf, type Noise } from '../diff/index.ts';
 import { errorMessage, KoalaError } from '../errors.ts';
 import { requireLinux } from '../native/binaries.ts';
+import { show } from '../protocols/bytes.ts';
 import { describeRequest } from '../protocols/describe.ts';
 import { decodeSession } from '../recording/codec.ts';
 import { outboundCalls, type Session } from '../recording/model.ts';
@@ -143,6 +144,7 @@ class Run {
       }
     }
     this.#judgeOverlapping();
+    if (this.#agent.running) await this.#judgeBoot();
     return results;
   }
 
@@ -197,6 +199,18 @@ class Run {
     result.Passed = Differences.length === 0;
   }
 
+  /** What the program asked outside any session is compared too: a call that nothing answered is a new one. */
+  async #judgeBoot(): Promise<void> {
+    const { BootUnmatched } = await this.#agent.control.status();
+    for (const { Peer, Request, Reason } of BootUnmatched) {
+      if (this.#noise(`boot.${Peer}`)) continue;
+      const said = show(new TextEncoder().encode(Request));
+      this.problems.push(
+        `call outside any session that is not in the recording: ${said} -> ${Peer} (${Reason})`,
+      );
+    }
+  }
+
   #judgeOverlapping(): void {
     const elsewhere = new Set<string>();
     for (const { recorded, replayed } of this.#overlapping) {
@@ -241,10 +255,12 @@ function conclude(
     calls.Answered += Calls.Answered;
   }
   const all = [...problems];
+  // A session that got no answer says nothing about its calls.
+  const expected = sessions.reduce((sum, { Error, Calls }) => sum + (Error === '' ? Calls.Recorded : 0), 0);
   if (sessions.length === 0) all.push('no session was replayed');
-  else if (calls.Recorded > 0 && calls.Replayed === 0) {
+  else if (expected > 0 && calls.Replayed === 0) {
     all.push(
-      `the recording has ${calls.Recorded} outbound calls and the replay saw none: the program is not covered`,
+      `the recording has ${expected} outbound calls and the replay saw none: the program is not covered`,
     );
   }
   return {

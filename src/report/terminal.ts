@@ -92,10 +92,9 @@ export function printRecord(result: RecordResult, stream: Writable): void {
     say(`${style.red('the recording is not complete')}: ${result.problem ?? 'koala-agent failed'}`);
     return;
   }
-  const { Sessions, Lost, ProcessesSeen, Processes, Unresolved } = result.status;
-  const processes = ProcessesSeen === 0 ? '' : `${count(ProcessesSeen, 'process', 'processes')}, `;
-  const lost = Lost.Events === 0 ? '0 lost' : style.red(`${count(Lost.Events, 'event')} lost`);
-  say(`${count(Sessions, 'session')} recorded to ${result.recording} (${processes}${lost})`);
+  const { Sessions, Lost, Processes, Unresolved, Error: failure } = result.status;
+  const lost = Lost.Events === 0 && Lost.Sessions === 0 ? '0 lost' : style.red('NOT ALL OF THEM');
+  say(`${count(Sessions, 'session')} recorded to ${result.recording} (${lost})`);
   if (Sessions === 0) {
     say(
       style.red(
@@ -104,8 +103,12 @@ export function printRecord(result: RecordResult, stream: Writable): void {
     );
   }
   if (Lost.Events > 0) {
-    say(style.red(`EVENTS WERE LOST (${Lost.Bytes} bytes): sessions that lack them are marked Incomplete`));
+    const what = `${count(Lost.Events, 'event')} with ${count(Lost.Bytes, 'byte')}`;
+    say(style.red(`LOST: ${what}; the sessions that lack them are marked Incomplete`));
   }
+  if (Lost.Sessions > 0)
+    say(style.red(`LOST: ${count(Lost.Sessions, 'session')} that could not be taken in time`));
+  if (failure !== '') say(style.red(`WRITING STOPPED: ${failure}`));
   if (Unresolved.length > 0)
     say(style.yellow(`functions that could not be hooked: ${Unresolved.join(', ')}`));
   if (Processes > 0)

@@ -11,12 +11,22 @@ export interface Status {
   Processes: number;
   Sessions: number;
   Events: number;
-  Lost: { Events: number; Bytes: number };
+  Lost: { Events: number; Bytes: number; Sessions: number };
   /** Hooks that could not be resolved, by name. */
   Unresolved: string[];
   Pids: number[];
-  /** Every process that was ever attached, where the agent counts them. */
-  ProcessesSeen: number;
+  /** Why writing stopped, if it did; else empty. */
+  Error: string;
+  /** Replay: the last calls, made outside any session, that nothing recorded answers. */
+  BootUnmatched: UnmatchedCall[];
+}
+
+/** A call that nothing recorded answers. */
+export interface UnmatchedCall {
+  Peer: string;
+  /** The head of the request, as text. */
+  Request: string;
+  Reason: string;
 }
 
 /** The agent answered, but not with success; `status` is the HTTP status. */
@@ -116,22 +126,31 @@ function readStatus(content: Buffer): Status {
   } catch (error) {
     throw new Error(`koala-agent's status is not JSON: ${errorMessage(error)}`, { cause: error });
   }
-  const from: Record<string, unknown> = typeof value === 'object' && value !== null ? { ...value } : {};
-  const lost: Record<string, unknown> =
-    typeof from['Lost'] === 'object' && from['Lost'] !== null ? { ...from['Lost'] } : {};
-  const processes = number(from['Processes']);
+  const from = members(value);
+  const lost = members(from['Lost']);
   return {
-    Mode: typeof from['Mode'] === 'string' ? from['Mode'] : '',
+    Mode: text(from['Mode']),
     Listeners: array(from['Listeners']).filter((item) => typeof item === 'string'),
-    Processes: processes,
+    Processes: number(from['Processes']),
     Sessions: number(from['Sessions']),
     Events: number(from['Events']),
-    Lost: { Events: number(lost['Events']), Bytes: number(lost['Bytes']) },
+    Lost: {
+      Events: number(lost['Events']),
+      Bytes: number(lost['Bytes']),
+      Sessions: number(lost['Sessions']),
+    },
     Unresolved: array(from['Unresolved']).filter((item) => typeof item === 'string'),
     Pids: array(from['Pids']).filter((item) => typeof item === 'number'),
-    ProcessesSeen: Math.max(number(from['ProcessesSeen']), processes),
+    Error: text(from['Error']),
+    BootUnmatched: array(members(from['Boot'])['Unmatched']).map((item) => {
+      const call = members(item);
+      return { Peer: text(call['Peer']), Request: text(call['Request']), Reason: text(call['Reason']) };
+    }),
   };
 }
 
+const text = (value: unknown): string => (typeof value === 'string' ? value : '');
+const members = (value: unknown): Record<string, unknown> =>
+  typeof value === 'object' && value !== null ? { ...value } : {};
 const number = (value: unknown): number => (typeof value === 'number' ? value : 0);
 const array = (value: unknown): unknown[] => (Array.isArray(value) ? value : []);

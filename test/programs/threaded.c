@@ -90,12 +90,15 @@ static int answer(int client, int *redis, char *request) {
     if (sscanf(request, "%*s /%255[^ ?]", key) != 1) strcpy(key, "index");
     long size = ask_redis(redis, key, reply, sizeof reply, &value);
     const char *status = size >= 0 ? "200 OK" : size == -1 ? "404 Not Found" : "502 Bad Gateway";
-    int value_length = size >= 0 ? (int)size : 0;
-    size_t body = strlen(answer_prefix) + strlen(key) + 1 + (size_t)value_length + 1;
-    int length = snprintf(response, sizeof response,
-                          "HTTP/1.1 %s\r\nContent-Type: text/plain\r\nContent-Length: %zu\r\n\r\n%s%s=%.*s\n", status,
-                          body, answer_prefix, key, value_length, size >= 0 ? value : "");
-    if (send_all(client, response, (size_t)length) != 0) return -1;
+    size_t value_length = size >= 0 ? (size_t)size : 0;
+    size_t body = strlen(answer_prefix) + strlen(key) + 1 + value_length + 1;
+    size_t length = (size_t)snprintf(
+        response, sizeof response,
+        "HTTP/1.1 %s\r\nContent-Type: text/plain\r\nContent-Length: %zu\r\n\r\n%s%s=", status, body, answer_prefix, key);
+    if (value_length > 0) memcpy(response + length, value, value_length);
+    length += value_length;
+    response[length++] = '\n';
+    if (send_all(client, response, length) != 0) return -1;
     atomic_fetch_add_explicit(&served, 1, memory_order_relaxed);
     return 0;
 }

@@ -88,11 +88,7 @@ impl Matcher {
             fields: decision
                 .fields
                 .into_iter()
-                .map(|field| FieldScore {
-                    name: field.name.into(),
-                    weight: field.weight,
-                    score: field.score,
-                })
+                .map(|field| FieldScore { name: field.name.into(), weight: field.weight, score: field.score })
                 .collect(),
             differences: decision.differences,
             reused: decision.reused,

@@ -55,6 +55,8 @@ pub struct Conversation {
     /// The first bytes of the client, while they are too few to tell the protocol.
     prefix: Vec<u8>,
     encryption: Option<Box<Encryption>>,
+    /// The stream has switched to another protocol: what was asked before gets no answer.
+    switched: bool,
     /// Bytes are missing: the protocol is looked for again at the next request.
     lost: bool,
 }
@@ -101,6 +103,7 @@ impl Conversation {
             protocol: Protocol::Raw,
             prefix: Vec::new(),
             encryption: None,
+            switched: false,
             lost: false,
         }
     }
@@ -188,14 +191,23 @@ impl Conversation {
 
     fn raw_request(&mut self, bytes: &[u8]) -> Part {
         let begins = self.last != Side::Requester;
+        if begins {
+            self.response_open = None;
+            self.switched = false;
+            self.answered_early = false;
+        }
         self.last = Side::Requester;
         Part { length: bytes.len(), begins, ends_earlier: begins, ..Part::default() }
     }
 
     fn framed_request(&mut self, bytes: &[u8]) -> Part {
         let begins = !self.request_open;
-        // After a greeting, which had no protocol to end it.
-        let ends_earlier = begins && self.last == Side::Responder;
+        // A greeting had no protocol to end it.
+        let ends_earlier = begins && (self.last == Side::Responder || self.switched);
+        if ends_earlier {
+            self.response_open = None;
+            self.switched = false;
+        }
         if begins {
             self.last = Side::Nobody;
             self.request_open = true;
@@ -207,7 +219,9 @@ impl Conversation {
             Step::More => (bytes.len(), false),
             Step::End(length) | Step::Switch(length) => (length, true),
             Step::Invalid => {
+                let answered_early = self.answered_early;
                 self.become_raw(Side::Requester);
+                self.answered_early = answered_early;
                 return Part { length: bytes.len(), begins, ends_earlier, ..Part::default() };
             }
         };
@@ -237,7 +251,7 @@ impl Conversation {
         let begins = self.last != Side::Responder;
         let unasked = match self.last {
             Side::Nobody => true,
-            Side::Requester => false,
+            Side::Requester => self.answered_early,
             Side::Responder => self.response_open == Some(true),
         };
         self.response_open = Some(unasked);
@@ -261,6 +275,7 @@ impl Conversation {
             Step::Switch(length) => {
                 self.response_ended(unasked);
                 self.become_raw(Side::Nobody);
+                self.switched = true;
                 if expected == Expected::Tunnel {
                     self.mode = Mode::Detecting;
                 }
@@ -285,9 +300,6 @@ impl Conversation {
 
     /// The responding side sends no more.
     pub fn response_end(&mut self) -> End {
-        let Some(unasked) = self.response_open else {
-            return if self.first.is_some() || self.last == Side::Requester { End::Cut } else { End::Idle };
-        };
         if self.mode != Mode::Framed {
             return match self.last {
                 Side::Requester => End::Cut,
@@ -295,6 +307,9 @@ impl Conversation {
                 Side::Nobody => End::Idle,
             };
         }
+        let Some(unasked) = self.response_open else {
+            return if self.first.is_some() { End::Cut } else { End::Idle };
+        };
         if !self.responses.ends_with_stream() {
             return End::Cut;
         }

@@ -6,8 +6,11 @@ use proptest::prelude::*;
 struct Listener {
     conversation: Conversation,
     exchanges: Vec<Exchange>,
-    /// The first exchange that has no complete response.
-    front: usize,
+    /// Those that have no complete response.
+    waiting: VecDeque<usize>,
+    /// The newest that was asked for, and the newest that was not.
+    request: usize,
+    unasked: usize,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -25,16 +28,19 @@ impl Listener {
             let part = self.conversation.request(bytes);
             assert!(part.length > 0 && part.length <= bytes.len());
             if part.ends_earlier {
-                self.front = self.exchanges.len();
+                self.waiting.clear();
             }
             if part.begins {
+                self.request = self.exchanges.len();
+                self.waiting.push_back(self.request);
                 self.exchanges.push(Exchange { asked: true, ..Exchange::default() });
             }
-            let exchange = self.exchanges.iter_mut().rev().find(|exchange| exchange.asked).expect("begun");
+            let exchange = &mut self.exchanges[self.request];
+            assert!(exchange.asked);
             exchange.request += &bytes[..part.length].escape_ascii().to_string();
             exchange.request_ended |= part.ends;
             if part.unanswered {
-                self.front = self.exchanges.len();
+                self.waiting.pop_back();
             }
             bytes = &bytes[part.length..];
         }
@@ -45,14 +51,16 @@ impl Listener {
             let part = self.conversation.response(bytes);
             assert!(part.length > 0 && part.length <= bytes.len());
             if part.unasked && part.begins {
-                self.exchanges.insert(self.front, Exchange::default());
+                self.unasked = self.exchanges.len();
+                self.exchanges.push(Exchange::default());
             }
-            let last = self.exchanges.len().saturating_sub(1);
-            let exchange = &mut self.exchanges[self.front.min(last)];
+            let at = if part.unasked { self.unasked } else { self.waiting[0] };
+            let exchange = &mut self.exchanges[at];
+            assert_eq!(exchange.asked, !part.unasked);
             exchange.response += &bytes[..part.length].escape_ascii().to_string();
             exchange.response_ended |= part.ends;
-            if part.ends {
-                self.front += 1;
+            if part.ends && !part.unasked {
+                self.waiting.pop_front();
             }
             bytes = &bytes[part.length..];
         }
@@ -92,6 +100,18 @@ fn a_server_may_speak_first() {
     let part = listener.conversation.request(b"PING\r\n");
     assert!(part.begins && part.ends && part.ends_earlier);
     assert_eq!(listener.conversation.protocol(), Protocol::Redis);
+}
+
+#[test]
+fn after_a_greeting_the_protocol_is_framed() {
+    let mut listener = Listener::default();
+    listener.server(b"hi");
+    listener.client(b"GE");
+    listener.client(b"T / HTTP/1.1\r\n\r\n");
+    listener.server(b"HTTP/1.1 204 OK\r\n\r\nHTTP/1.1 408 Late\r\n");
+    let asked: Vec<bool> = listener.exchanges.iter().map(|exchange| exchange.asked).collect();
+    assert_eq!(asked, [false, true, false]);
+    assert!(listener.exchanges[1].response_ended);
 }
 
 #[test]

@@ -163,9 +163,8 @@ fn subscriptions_are_confirmed_one_by_one() {
 fn value() -> impl Strategy<Value = Vec<u8>> {
     let leaf = prop_oneof![
         "[+:_,#-][0-9]{1,5}\r\n".prop_map(String::into_bytes),
-        prop::collection::vec(any::<u8>(), 0..20).prop_map(|blob| {
-            [alloc::format!("${}\r\n", blob.len()).as_bytes(), &blob, b"\r\n"].concat()
-        }),
+        prop::collection::vec(any::<u8>(), 0..20)
+            .prop_map(|blob| { [alloc::format!("${}\r\n", blob.len()).as_bytes(), &blob, b"\r\n"].concat() }),
     ];
     leaf.prop_recursive(4, 24, 5, |inner| {
         prop_oneof![

@@ -71,6 +71,7 @@ pub struct ReturnInbound {
 }
 
 /// One step of a session.
+#[allow(clippy::large_enum_variant, reason = "nearly all actions are calls")]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     /// A talk on an outbound connection, or a connect that failed.

@@ -106,6 +106,17 @@ pub(super) struct Connection {
     pub(super) joined: Option<u64>,
 }
 
+impl Connection {
+    /// Sets the exchange of the response under way.
+    pub(super) fn put(&mut self, exchange: Exchange, unasked: bool) {
+        match self.exchanges.front_mut() {
+            _ if unasked => self.unasked = Some(exchange),
+            Some(front) => *front = exchange,
+            None => self.exchanges.push_back(exchange),
+        }
+    }
+}
+
 /// All connections, and all listeners.
 #[derive(Default)]
 pub(super) struct Connections {
@@ -273,8 +284,8 @@ impl Connections {
 
     /// The connections that only this process used.
     pub(super) fn of_process(&self, process: u64) -> Vec<u64> {
-        let of = |connection: &&Box<Connection>| connection.user == process;
-        self.all.values().filter(of).map(|connection| connection.id).collect()
+        let all = self.all.values();
+        all.filter(|connection| connection.user == process).map(|connection| connection.id).collect()
     }
 
     pub(super) fn listen(&mut self, address: Address, process: u64, connection: u64) {

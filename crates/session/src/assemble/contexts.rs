@@ -124,7 +124,12 @@ impl Contexts {
     }
 
     /// A session was answered; `next` is the one that waits behind it on its connection.
-    pub(super) fn answered(&mut self, sessions: &mut Sessions, session: SessionKey, next: Option<SessionKey>) {
+    pub(super) fn answered(
+        &mut self,
+        sessions: &mut Sessions,
+        session: SessionKey,
+        next: Option<SessionKey>,
+    ) {
         let Some(open) = sessions.get(session) else { return };
         let (Some(key), at) = (open.context, open.hold as usize) else { return };
         let Some(context) = self.all.get_mut(&key) else { return };
@@ -277,7 +282,8 @@ impl Context {
     /// Puts all open sessions into one overlap group.
     fn group(&mut self, sessions: &mut Sessions, groups: &mut u64) {
         if self.group == 0 {
-            let earlier = self.open.iter().filter_map(|hold| sessions.get(hold.session)).map(|open| open.group);
+            let earlier =
+                self.open.iter().filter_map(|hold| sessions.get(hold.session)).map(|open| open.group);
             self.group = match earlier.filter(|group| *group != 0).min() {
                 Some(group) => group,
                 None => {

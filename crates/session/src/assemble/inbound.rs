@@ -130,21 +130,13 @@ impl World {
         }
     }
 
-    fn begin_unasked(
-        &mut self,
-        connection: &mut Connection,
-        event: &Event<'_>,
-        unasked: bool,
-    ) -> Exchange {
+    fn begin_unasked(&mut self, connection: &mut Connection, event: &Event<'_>, unasked: bool) -> Exchange {
         let session = self.begin(connection, event);
         if let Some(open) = self.sessions.get_mut(session) {
             open.request_ended = true;
         }
         let exchange = Exchange { session, action: 0, settled: false, inherited: false };
-        match connection.exchanges.front_mut() {
-            Some(front) if !unasked => *front = exchange,
-            _ => connection.unasked = Some(exchange),
-        }
+        connection.put(exchange, unasked);
         exchange
     }
 

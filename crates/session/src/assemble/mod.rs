@@ -33,6 +33,8 @@ mod lifecycle;
 mod sessions;
 mod spare;
 mod talks;
+#[cfg(test)]
+mod tests;
 
 use crate::model::Session;
 use connections::{Connections, Direction};
@@ -249,8 +251,8 @@ impl Assembler {
             return;
         }
         let addresses = connections::addresses(event.payload);
-        let accepted = event.result == 1
-            || addresses.is_some_and(|(local, _)| self.connections.is_listener(&local));
+        let accepted =
+            event.result == 1 || addresses.is_some_and(|(local, _)| self.connections.is_listener(&local));
         let direction = if accepted { Direction::Inbound } else { Direction::Outbound };
         self.connections.open(event, direction, addresses);
     }
@@ -260,7 +262,8 @@ impl Assembler {
         let under_way = matches!(event.result, errno::IN_PROGRESS | errno::INTERRUPTED | errno::ALREADY);
         if event.result >= 0 || under_way {
             let addresses = connections::addresses(event.payload);
-            let known = self.connections.get(event.connection).is_some_and(|connection| connection.connecting);
+            let known =
+                self.connections.get(event.connection).is_some_and(|connection| connection.connecting);
             if !known {
                 self.connections.open(event, Direction::Outbound, addresses);
             }

@@ -224,7 +224,10 @@ impl Sessions {
     /// Takes out a session that has ended.
     pub(super) fn take(&mut self, closed: Closed) -> Session {
         self.free.push(closed.0);
-        self.slots.get_mut(closed.0 as usize).map(|open| std::mem::take(&mut open.session)).unwrap_or_default()
+        self.slots
+            .get_mut(closed.0 as usize)
+            .map(|open| std::mem::take(&mut open.session))
+            .unwrap_or_default()
     }
 
     /// The keys of all open sessions, oldest first as far as their numbers tell.

@@ -16,7 +16,16 @@ const ANSWER_MAX: usize = 16 << 20;
 impl World {
     /// Bytes of a request were sent.
     pub(super) fn request_sent(&mut self, connection: &mut Connection, event: &Event<'_>) {
-        let owner = self.owner(event);
+        let context = contexts::Key::of(event);
+        let mut owner = self.owner(event);
+        if owner.ambiguous
+            && connection.request.is_none()
+            && let Some(opener) = connection.sender
+            && self.sessions.get(opener).is_some_and(|open| !open.answered && open.context == Some(context))
+        {
+            // What is sent first on a connection is what it was opened for.
+            owner.session = opener;
+        }
         connection.sender = Some(owner.session);
         connection.connecting = false;
         let mut rest = event.payload;
@@ -125,9 +134,8 @@ impl World {
             let (bytes, after) = rest.split_at(part.length.clamp(1, rest.len()));
             rest = after;
             let place = if part.unasked { connection.unasked } else { connection.exchanges.front().copied() };
-            let known = place.filter(|exchange| {
-                !(part.unasked && part.begins) && self.call_is_open(*exchange)
-            });
+            let known =
+                place.filter(|exchange| !(part.unasked && part.begins) && self.call_is_open(*exchange));
             let mut exchange = match known {
                 Some(exchange) => exchange,
                 None => {
@@ -136,10 +144,7 @@ impl World {
                     }
                     let owner = self.unasked_owner(connection, event, part.unasked);
                     let exchange = self.begin_talk(connection, event, owner, false);
-                    match connection.exchanges.front_mut() {
-                        Some(front) if !part.unasked => *front = exchange,
-                        _ => connection.unasked = Some(exchange),
-                    }
+                    connection.put(exchange, part.unasked);
                     exchange
                 }
             };
@@ -170,10 +175,7 @@ impl World {
             } else if raw && !exchange.settled {
                 // It may be complete: the session does not wait for it any more.
                 self.unwait(&mut exchange, event.time);
-                match connection.exchanges.front_mut() {
-                    Some(front) if !part.unasked => *front = exchange,
-                    _ => connection.unasked = Some(exchange),
-                }
+                connection.put(exchange, part.unasked);
             }
             self.boot_grew(key, event.time);
         }
@@ -210,8 +212,7 @@ impl World {
 
     /// All talks of the connection are complete, or, with an `error`, have no (whole) answer.
     fn end_talks(&mut self, connection: &mut Connection, error: &str, time: u64) {
-        while let Some(mut exchange) =
-            connection.exchanges.pop_front().or_else(|| connection.unasked.take())
+        while let Some(mut exchange) = connection.exchanges.pop_front().or_else(|| connection.unasked.take())
         {
             if !error.is_empty()
                 && let Some(open) = self.sessions.get_mut(exchange.session)
@@ -230,8 +231,7 @@ impl World {
         }
         self.describe_again(connection);
         if connection.conversation.response_end() == End::Complete
-            && let Some(mut exchange) =
-                connection.exchanges.pop_front().or_else(|| connection.unasked.take())
+            && let Some(mut exchange) = connection.exchanges.pop_front().or_else(|| connection.unasked.take())
         {
             self.talk_ended(&mut exchange, time);
         }
@@ -259,7 +259,9 @@ impl World {
             connection.end = "closed";
         }
         self.describe_again(connection);
-        if complete && let Some(mut exchange) = connection.exchanges.pop_front().or_else(|| connection.unasked.take()) {
+        if complete
+            && let Some(mut exchange) = connection.exchanges.pop_front().or_else(|| connection.unasked.take())
+        {
             self.talk_ended(&mut exchange, time);
         }
         self.end_talks(connection, "closed", time);

@@ -32,8 +32,8 @@ pub enum Error {
     Malformed {
         /// Where.
         offset: usize,
-        /// What the parser met.
-        what: String,
+        /// What is there instead.
+        what: &'static str,
     },
     /// CBOR, but not a session.
     #[error("at byte {offset}: {member}: expected {expected}, found {found}")]

@@ -17,6 +17,9 @@ pub(super) trait Decode: Sized {
 }
 
 /// A position in bytes.
+///
+/// Its operations stay functions: they are called for each member of each type, and inlined there they were a tenth
+/// of the WASM module.
 pub(super) struct Reader<'b> {
     decoder: Decoder<'b>,
 }
@@ -31,7 +34,7 @@ impl<'b> Reader<'b> {
     }
 
     /// What comes next, after tags, which say nothing here that the model does not.
-    #[inline]
+    #[inline(never)]
     fn kind(&mut self) -> Result<Type, Error> {
         loop {
             let kind = self.decoder.datatype().map_err(|error| self.error(&error))?;
@@ -47,10 +50,8 @@ impl<'b> Reader<'b> {
         if error.is_end_of_input() {
             Error::Truncated { offset: self.decoder.input().len() }
         } else {
-            Error::Malformed {
-                offset: error.position().unwrap_or_else(|| self.offset()),
-                what: error.to_string(),
-            }
+            let what = if error.is_type_mismatch() { "an unknown type of item" } else { "a damaged item" };
+            Error::Malformed { offset: error.position().unwrap_or_else(|| self.offset()), what }
         }
     }
 
@@ -68,18 +69,20 @@ impl<'b> Reader<'b> {
             Type::Array | Type::ArrayIndef => "an array",
             Type::Map | Type::MapIndef => "a map",
             Type::Break => {
-                return Error::Malformed { offset, what: "a break outside an indefinite length".to_owned() };
+                return Error::Malformed { offset, what: "a break outside an indefinite length" };
             }
             _ => "an unknown type",
         };
         Error::Unexpected { offset, member, expected, found: found.to_owned() }
     }
 
+    #[inline(never)]
     fn skip(&mut self) -> Result<(), Error> {
         self.decoder.skip().map_err(|error| self.error(&error))
     }
 
     /// A run of bytes, be it written as bytes or as text.
+    #[inline(never)]
     fn bytes(&mut self, member: &'static str, expected: &'static str) -> Result<Cow<'b, [u8]>, Error> {
         let kind = self.kind()?;
         let result = match kind {
@@ -96,6 +99,7 @@ impl<'b> Reader<'b> {
         result.map_err(|error| self.error(&error))
     }
 
+    #[inline(never)]
     fn text(&mut self, member: &'static str) -> Result<Cow<'b, str>, Error> {
         let kind = self.kind()?;
         let offset = self.offset();
@@ -116,6 +120,7 @@ impl<'b> Reader<'b> {
         })
     }
 
+    #[inline(never)]
     fn integer(&mut self, member: &'static str, expected: &'static str) -> Result<i128, Error> {
         let kind = self.kind()?;
         let offset = self.offset();
@@ -135,6 +140,7 @@ impl<'b> Reader<'b> {
         result.map_err(|error| self.error(&error))
     }
 
+    #[inline(never)]
     fn float(&mut self, member: &'static str) -> Result<f64, Error> {
         let kind = self.kind()?;
         let result = match kind {
@@ -159,7 +165,7 @@ impl<'b> Reader<'b> {
     }
 
     /// A map's key; `None` where it is no text, and so none of ours.
-    #[inline]
+    #[inline(never)]
     fn name(&mut self, member: &'static str) -> Result<Option<Cow<'b, str>>, Error> {
         match self.kind()? {
             Type::String | Type::StringIndef => self.text(member).map(Some),
@@ -168,6 +174,7 @@ impl<'b> Reader<'b> {
     }
 
     /// Whether another item of a container follows, of whose `left` were announced (`None`: until a break).
+    #[inline(never)]
     fn more(&mut self, left: &mut Option<u64>) -> Result<bool, Error> {
         match left {
             Some(0) => Ok(false),
@@ -187,7 +194,7 @@ impl<'b> Reader<'b> {
 }
 
 /// Reads a member's value; `null` is its default.
-#[inline]
+#[inline(never)]
 pub(super) fn value<T: Decode + Default>(reader: &mut Reader<'_>, member: &'static str) -> Result<T, Error> {
     if matches!(reader.kind()?, Type::Null | Type::Undefined) {
         reader.skip()?;
@@ -197,11 +204,10 @@ pub(super) fn value<T: Decode + Default>(reader: &mut Reader<'_>, member: &'stat
 }
 
 /// Reads a map, and gives each name to `take`, which reads the value, or answers `false` and has it skipped.
-#[inline]
 pub(super) fn map(
     reader: &mut Reader<'_>,
     member: &'static str,
-    mut take: impl FnMut(&str, &mut Reader<'_>) -> Result<bool, Error>,
+    take: &mut dyn FnMut(&str, &mut Reader<'_>) -> Result<bool, Error>,
 ) -> Result<(), Error> {
     let kind = reader.kind()?;
     if !matches!(kind, Type::Map | Type::MapIndef) {
@@ -253,7 +259,7 @@ pub(super) fn action_type<'b>(
 /// The whole session.
 pub(super) fn session(reader: &mut Reader<'_>) -> Result<Session, Error> {
     let mut session = Session::default();
-    map(reader, "session", |name, reader| {
+    map(reader, "session", &mut |name, reader| {
         if name == "SessionId" {
             session.session_id = value(reader, "SessionId")?;
             return Ok(true);
@@ -268,6 +274,15 @@ pub(super) fn item_length(bytes: &[u8]) -> Result<usize, Error> {
     let mut reader = Reader::new(bytes);
     reader.skip()?;
     Ok(reader.offset())
+}
+
+#[cold]
+fn out_of_range(offset: usize, member: &'static str, expected: &'static str, value: i128) -> Error {
+    let found = match u64::try_from(value) {
+        Ok(number) => number.to_string(),
+        Err(_) => i64::try_from(value).map_or("less than -2^63".to_owned(), |number| number.to_string()),
+    };
+    Error::Unexpected { offset, member, expected, found }
 }
 
 /// A float of 16 bits, which writers choose for the shortest form of 0.5. (minicbor has it with crates that
@@ -290,12 +305,7 @@ macro_rules! integers {
             fn decode(reader: &mut Reader<'_>, member: &'static str) -> Result<Self, Error> {
                 let offset = reader.offset();
                 let value = reader.integer(member, $expected)?;
-                Self::try_from(value).map_err(|_| Error::Unexpected {
-                    offset,
-                    member,
-                    expected: $expected,
-                    found: value.to_string(),
-                })
+                Self::try_from(value).map_err(|_| out_of_range(offset, member, $expected, value))
             }
         }
     )*};

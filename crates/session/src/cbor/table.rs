@@ -36,7 +36,7 @@ macro_rules! members {
                 })*
             }
 
-            #[inline]
+            #[inline(never)]
             fn read_member(&mut self, name: &str, reader: &mut Reader<'_>) -> Result<bool, Error> {
                 match name {
                     $($name => self.$field = read::value(reader, $name)?,)*
@@ -67,7 +67,7 @@ macro_rules! maps {
         impl Decode for $type {
             fn decode(reader: &mut Reader<'_>, member: &'static str) -> Result<Self, Error> {
                 let mut value = Self::default();
-                read::map(reader, member, |name, reader| value.read_member(name, reader))?;
+                read::map(reader, member, &mut |name, reader| value.read_member(name, reader))?;
                 Ok(value)
             }
         }
@@ -202,7 +202,7 @@ impl Decode for Action {
     fn decode(reader: &mut Reader<'_>, member: &'static str) -> Result<Self, Error> {
         fn typed<T: Members + Default>(reader: &mut Reader<'_>, member: &'static str) -> Result<T, Error> {
             let mut value = T::default();
-            read::map(reader, member, |name, reader| value.read_member(name, reader))?;
+            read::map(reader, member, &mut |name, reader| value.read_member(name, reader))?;
             Ok(value)
         }
         let (offset, action_type) = read::action_type(reader, member)?;

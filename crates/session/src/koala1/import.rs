@@ -1,7 +1,5 @@
 //! JSON of koala 1.x as a session.
 
-use std::collections::HashMap;
-
 use serde_json::{Map, Value};
 
 use super::{Error, bytes, trace_header};
@@ -19,9 +17,13 @@ pub(super) fn session(json: &[u8]) -> Result<Session, Error> {
     let mut extension = object.object("Extension")?.unwrap_or_default();
     let call_from_inbound = object.object("CallFromInbound")?.map(call_from_inbound).transpose()?;
     let mut return_inbound = object.object("ReturnInbound")?.map(self::return_inbound).transpose()?;
-    let mut actions = Actions { list: Vec::new(), at: HashMap::new() };
-    for (position, item) in object.objects("Actions")?.into_iter().enumerate() {
-        actions.add(position, item, &mut return_inbound)?;
+    let mut actions = Actions { list: Vec::new(), at: Vec::new() };
+    for item in object.objects("Actions")? {
+        actions.add(item, &mut return_inbound)?;
+    }
+    let mut connections = Vec::new();
+    for item in extension.objects("Connections")? {
+        connections.push(connection(item)?);
     }
     let mut session = Session {
         context: object.text("Context")?,
@@ -36,11 +38,7 @@ pub(super) fn session(json: &[u8]) -> Result<Session, Error> {
         span_id: object.byte_text("SpanId")?,
         process_id: extension.unsigned("ProcessId")?,
         pid: extension.unsigned("Pid")?,
-        connections: extension
-            .objects("Connections")?
-            .into_iter()
-            .map(connection)
-            .collect::<Result<_, _>>()?,
+        connections,
         overlap_group: extension.text("OverlapGroup")?,
         incomplete: extension.flag("Incomplete")?,
     };
@@ -62,17 +60,12 @@ pub(super) fn session(json: &[u8]) -> Result<Session, Error> {
 /// The actions without the response, and where in the JSON each stood.
 struct Actions {
     list: Vec<Action>,
-    /// Index in `list` by position in the JSON.
-    at: HashMap<usize, usize>,
+    /// Index in `list` by position in the JSON; `None` is the response.
+    at: Vec<Option<usize>>,
 }
 
 impl Actions {
-    fn add(
-        &mut self,
-        position: usize,
-        mut item: Object,
-        return_inbound: &mut Option<ReturnInbound>,
-    ) -> Result<(), Error> {
+    fn add(&mut self, mut item: Object, return_inbound: &mut Option<ReturnInbound>) -> Result<(), Error> {
         let path = item.path_of("ActionType");
         let action_type = item.text("ActionType")?;
         let action = match action_type.as_str() {
@@ -87,6 +80,7 @@ impl Actions {
                         found: "another".to_owned(),
                     });
                 }
+                self.at.push(None);
                 return Ok(());
             }
             "CallOutbound" => Action::CallOutbound(call_outbound(item)?),
@@ -115,15 +109,15 @@ impl Actions {
                 });
             }
         };
-        self.at.insert(position, self.list.len());
+        self.at.push(Some(self.list.len()));
         self.list.push(action);
         Ok(())
     }
 
     fn extend(&mut self, mut item: Object) -> Result<(), Error> {
         let position: u32 = item.unsigned("Position")?;
-        let index = usize::try_from(position).ok().and_then(|position| self.at.get(&position));
-        let Some(Action::CallOutbound(call)) = index.and_then(|&index| self.list.get_mut(index)) else {
+        let index = usize::try_from(position).ok().and_then(|position| *self.at.get(position)?);
+        let Some(Action::CallOutbound(call)) = index.and_then(|index| self.list.get_mut(index)) else {
             return Err(Error::Unexpected {
                 member: item.path_of("Position"),
                 expected: "the position of a CallOutbound",
@@ -263,13 +257,14 @@ impl Object {
     }
 
     fn texts(&mut self, name: &str) -> Result<Vec<String>, Error> {
-        self.list(name)?
-            .into_iter()
-            .map(|item| match item {
-                Value::String(text) => Ok(text),
-                other => Err(self.error(name, "a list of strings", &other)),
-            })
-            .collect()
+        let mut texts = Vec::new();
+        for item in self.list(name)? {
+            match item {
+                Value::String(text) => texts.push(text),
+                other => return Err(self.error(name, "a list of strings", &other)),
+            }
+        }
+        Ok(texts)
     }
 
     fn bytes(&mut self, name: &str) -> Result<Vec<u8>, Error> {
@@ -340,14 +335,15 @@ impl Object {
 
     fn objects(&mut self, name: &str) -> Result<Vec<Self>, Error> {
         let path = self.path_of(name);
-        self.list(name)?
-            .into_iter()
-            .enumerate()
-            .map(|(index, item)| match item {
-                Value::Object(members) => Ok(Self { members, path: format!("{path}[{index}]") }),
-                other => Err(unexpected(format!("{path}[{index}]"), "an object", &other)),
-            })
-            .collect()
+        let mut objects = Vec::new();
+        for (index, item) in self.list(name)?.into_iter().enumerate() {
+            let path = format!("{path}[{index}]");
+            match item {
+                Value::Object(members) => objects.push(Self { members, path }),
+                other => return Err(unexpected(path, "an object", &other)),
+            }
+        }
+        Ok(objects)
     }
 
     fn peer(&mut self) -> Result<Peer, Error> {

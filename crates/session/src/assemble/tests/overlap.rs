@@ -1,0 +1,94 @@
+//! Several requests open on one context.
+
+use super::*;
+
+#[test]
+fn actions_that_may_belong_to_another_session_are_ambiguous() {
+    let mut program = program();
+    let second = "GET /2 HTTP/1.1\r\n\r\n";
+    program.accept(1).accept(2).connect(3).connect(4);
+    program.receive(1, GET).send(3, &ping("a")).park();
+    program.receive(2, second).send(4, &ping("b")).park();
+    // The answer to the first arrived: what follows is done for the first.
+    program.receive(3, "+a\r\n").send(3, &ping("c")).park().receive(4, "+b\r\n").send(2, OK).park();
+    let two = program.one();
+    program.receive(3, "+c\r\n").send(1, OK).park();
+    let one = program.one();
+    assert_eq!(talks(&one), [(&*ping("a"), "+a\r\n"), (&*ping("c"), "+c\r\n")]);
+    assert_eq!(talks(&two), [(&*ping("b"), "+b\r\n")]);
+    let ambiguous = |session| calls(session).iter().map(|call| call.ambiguous).collect::<Vec<_>>();
+    assert_eq!((ambiguous(&one), ambiguous(&two)), (vec![false, true], vec![true]));
+    assert!(!one.overlap_group.is_empty());
+    assert_eq!(one.overlap_group, two.overlap_group);
+}
+
+#[test]
+fn what_is_sent_first_on_a_connection_is_what_it_was_opened_for() {
+    let mut program = program();
+    program.accept(1).accept(2);
+    for connection in [1, 2] {
+        let addresses = pair(v4(2010 + connection as u16), v4(81));
+        program.receive(connection, GET).event(EventKind::Connect, 10 + connection, -115, &addresses);
+    }
+    program.park().send(11, GET).send(12, GET).park();
+    program.receive(12, OK).send(2, OK).receive(11, OK).send(1, OK).park();
+    for session in program.delivered() {
+        let [call] = calls(&session)[..] else { panic!("{session:?}") };
+        assert_eq!(call.connection_id, session.call_from_inbound.as_ref().unwrap().connection_id + 10);
+    }
+}
+
+#[test]
+fn a_group_grows_while_its_sessions_overlap() {
+    let mut program = program();
+    for connection in 1..=4 {
+        program.accept(connection);
+    }
+    program.connect(9).receive(1, GET).receive(2, GET).talk(9, PING, PONG).send(1, OK);
+    program.receive(3, GET).talk(9, PING, PONG).send(2, OK).send(3, OK).park();
+    program.receive(4, GET).talk(9, PING, PONG).send(4, OK).park();
+    let sessions = program.delivered();
+    let groups: Vec<&str> = sessions.iter().map(|session| &*session.overlap_group).collect();
+    assert!(!groups[0].is_empty() && groups[0] == groups[1] && groups[1] == groups[2], "{groups:?}");
+    assert_eq!(groups[3], "");
+}
+
+#[test]
+fn overlap_without_action_is_no_group() {
+    let mut program = program();
+    program.accept(1).accept(2).receive(1, GET).receive(2, GET).send(1, OK).send(2, OK).park();
+    assert!(program.delivered().iter().all(|session| session.overlap_group.is_empty()));
+}
+
+#[test]
+fn an_answered_session_is_no_rival() {
+    let mut program = program();
+    program.accept(1).accept(2).connect(3).receive(1, GET).receive(2, GET).send(1, OK).talk(3, PING, PONG);
+    program.send(2, OK).park();
+    let sessions = program.delivered();
+    assert_eq!(sessions.iter().map(|session| talks(session).len()).collect::<Vec<_>>(), [0, 1]);
+    assert!(!calls(&sessions[1])[0].ambiguous);
+}
+
+#[test]
+fn many_requests_on_one_context() {
+    let mut program = program();
+    for connection in 0..500 {
+        program.accept(10 + connection).connect(1000 + connection);
+    }
+    for connection in 0..500 {
+        program.receive(10 + connection, GET).send(1000 + connection, PING);
+    }
+    program.park();
+    for connection in (0..500).rev() {
+        program.receive(1000 + connection, PONG).send(10 + connection, OK);
+    }
+    program.park();
+    let sessions = program.delivered();
+    assert_eq!(sessions.len(), 500);
+    for session in &sessions {
+        let call = session.call_from_inbound.as_ref().unwrap();
+        assert_eq!(calls(session)[0].connection_id, call.connection_id + 990);
+        assert_eq!(session.overlap_group, sessions[0].overlap_group);
+    }
+}

@@ -1,0 +1,155 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { CallOutbound, Session } from '../recording/model.ts';
+import { bytes, call, json, matched, redis, session } from '../test-support/sessions.ts';
+import { noiseOf } from './noise.ts';
+import { callKey, compareSessions, type CompareOptions } from './session.ts';
+
+function compare(recorded: Session, replayed: Session, options?: CompareOptions): string[] {
+  return compareSessions(recorded, replayed, options).Differences.map(({ Kind, Text }) => `${Kind} ${Text}`);
+}
+
+const answer = (response: Uint8Array): Session =>
+  session({ ReturnInbound: { ActionIndex: 0, OccurredAt: 1n, Response: response } });
+const calls = (...Actions: CallOutbound[]): Session => session({ Actions });
+
+test('equal sessions have no differences', () => {
+  const recorded = calls(call(0, redis('GET', 'a')), call(1, redis('GET', 'a')));
+  const replayed = calls(
+    call(0, redis('GET', 'a'), { Matched: matched(0) }),
+    call(1, redis('GET', 'a'), { Matched: matched(1) }),
+  );
+  assert.deepEqual(compareSessions(recorded, replayed), { Differences: [], Notes: [] });
+});
+
+test('status, headers and body of the response', () => {
+  assert.deepEqual(
+    compare(answer(json(200, { a: 1 }, { 'X-A': '1' })), answer(json(500, { a: 22 }, { 'X-B': '2' }))),
+    [
+      'status response.status: recorded 200, replayed 500',
+      'header response.headers.x-a: recorded "1", replayed nothing',
+      'header response.headers.x-b: recorded nothing, replayed "2"',
+      'body response.body.a: recorded 1, replayed 22',
+    ],
+  );
+});
+
+test('what differs every time is no difference; how a body is framed is none', () => {
+  const chunked = bytes(
+    'HTTP/1.1 200 X\r\nContent-Type: application/json\r\ndate: b\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n',
+  );
+  assert.deepEqual(compare(answer(json(200, {}, { Date: 'a', 'X-Request-Id': '1' })), answer(chunked)), []);
+});
+
+test('declared noise', () => {
+  const noise = noiseOf(['response.body.at', 'response.headers.x-*']);
+  const recorded = answer(json(200, { at: 1 }, { 'X-A': '1' }));
+  assert.deepEqual(compare(recorded, answer(json(200, { at: 2 }, { 'X-A': '2' })), { noise }), []);
+});
+
+test('no response where one was recorded', () => {
+  assert.match(compare(session(), session({ ReturnInbound: null }))[0] ?? '', /response-missing/);
+  assert.deepEqual(compare(session({ ReturnInbound: null }), session({ ReturnInbound: null })), []);
+});
+
+test('a response that is no HTTP is compared by bytes', () => {
+  assert.match(compare(answer(bytes('+PONG\r\n')), answer(bytes('+PANG\r\n')))[0] ?? '', /^bytes response/);
+});
+
+test('a call that was not made', () => {
+  assert.deepEqual(compare(calls(call(0, redis('GET', 'a'))), calls()), [
+    'call-missing recorded call was not made: GET a -> 127.0.0.1:6379',
+  ]);
+});
+
+test('a call in no recording, with the nearest one', () => {
+  const recorded = calls(call(3, redis('GET', 'item:1')));
+  const replayed = calls(
+    call(0, redis('GET', 'item:1'), { Matched: matched(3) }),
+    call(1, redis('GET', 'item:2'), {
+      Error: 'EOF',
+      Matched: matched(-1, {
+        NearestActionIndex: 3,
+        Reason: 'another key',
+        Differences: ['argument 1: item:1 -> item:2'],
+      }),
+    }),
+  );
+  const [difference, ...others] = compareSessions(recorded, replayed).Differences;
+  assert.deepEqual(others, []);
+  assert.equal(
+    difference?.Text,
+    'call not in the recording: GET item:2 -> 127.0.0.1:6379 (it failed with EOF)',
+  );
+  assert.deepEqual(difference?.Details, [
+    'another key',
+    'nearest recorded call: GET item:1 -> 127.0.0.1:6379',
+    'argument 1: item:1 -> item:2',
+  ]);
+});
+
+test('a call made more often than recorded, though it got an answer', () => {
+  const recorded = calls(call(0, redis('GET', 'a')));
+  const twice = calls(
+    call(0, redis('GET', 'a'), { Matched: matched(0) }),
+    call(1, redis('GET', 'a'), { Matched: matched(0) }),
+  );
+  assert.deepEqual(compare(recorded, twice), [
+    'call-extra call made more often than recorded: GET a -> 127.0.0.1:6379',
+  ]);
+});
+
+test('a call that nobody answered for is never passed over', () => {
+  assert.match(compare(calls(), calls(call(0, redis('GET', 'a'))))[0] ?? '', /^call-extra/);
+});
+
+test('what changed in a Redis command and in an HTTP request', () => {
+  const http = (path: string, agent: string, body: string): Uint8Array =>
+    bytes(
+      `POST ${path} HTTP/1.1\r\nUser-Agent: ${agent}\r\ntraceparent: ${agent}\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+    );
+  const recorded = calls(call(0, redis('SET', 'a', '1')), call(1, http('/a', 'x', '{"a":1}')));
+  const replayed = calls(
+    call(0, redis('SET', 'a', '2'), { Matched: matched(0) }),
+    call(1, http('/b', 'y', '{"a":2}'), { Matched: matched(1) }),
+  );
+  assert.deepEqual(compare(recorded, replayed), [
+    'call-changed calls[0].request.args[2]: recorded "1", replayed "2" (in SET)',
+    'call-changed calls[1].request.target: recorded POST /a, replayed POST /b',
+    'call-changed calls[1].request.headers.user-agent: recorded "x", replayed "y"',
+    'call-changed calls[1].request.body.a: recorded 1, replayed 2',
+  ]);
+});
+
+test('a refused connect must be refused again', () => {
+  const recorded = calls(call(0, bytes(''), { Error: 'ECONNREFUSED' }));
+  assert.deepEqual(
+    compare(recorded, calls(call(0, bytes(''), { Error: 'ECONNREFUSED', Matched: matched(0) }))),
+    [],
+  );
+  assert.match(compare(recorded, calls(call(0, bytes(''), { Matched: matched(0) })))[0] ?? '', /^call-error/);
+});
+
+test('a pool that connects at another moment changes nothing', () => {
+  const hello = redis('HELLO', '3');
+  const set = redis('SELECT', '2');
+  const recorded = calls(call(0, hello), call(1, set), call(2, redis('GET', 'a')));
+  const replayed = calls(call(0, redis('GET', 'a'), { Matched: matched(2) }));
+  assert.deepEqual(compare(recorded, replayed), []);
+  assert.equal(compareSessions(recorded, replayed).Notes.length, 2);
+  const alone = calls(call(0, set), call(1, redis('GET', 'a')));
+  assert.equal(
+    compare(alone, calls(call(0, redis('GET', 'a'), { Matched: matched(1) }))).length,
+    1,
+    'a SELECT of its own',
+  );
+});
+
+test('calls of an overlap group may be made by another session of it', () => {
+  const recorded = calls(call(0, redis('GET', 'a'), { Ambiguous: true }));
+  const answeredElsewhere = new Set([callKey(recorded.SessionId, 0)]);
+  assert.deepEqual(compare(recorded, calls(), { answeredElsewhere }), []);
+  const other = calls(call(0, redis('GET', 'b'), { Matched: matched(4, { SessionId: 'other' }) }));
+  assert.deepEqual(compare(calls(), other), []);
+  assert.equal(compareSessions(calls(), other).Notes.length, 1);
+});
