@@ -12,10 +12,8 @@ for (const [args, skip] of [
 ] as const) {
   test(`koala ${args.join(' ')} records, replays green and catches a regression`, { skip }, async (t) => {
     const folder = await temporaryFolder(t);
-    const started = performance.now();
     const { code, stdout, stderr } = await koala(t, [...args], { TMPDIR: folder });
     assert.equal(code, 0, `${stdout}${stderr}`);
-    assert.ok(performance.now() - started < 60_000, 'within a minute');
     assert.match(stdout, /PASS/);
     assert.match(stdout, /FAIL/);
     const recording = /koala sessions list (\S+)/.exec(stdout)?.[1];

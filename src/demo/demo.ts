@@ -2,7 +2,7 @@
 import { existsSync, readFileSync, realpathSync } from 'node:fs';
 import { mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { delimiter, join, resolve } from 'node:path';
+import { delimiter, join, relative, resolve } from 'node:path';
 import type { Writable } from 'node:stream';
 import { KoalaError } from '../errors.ts';
 import { Recording } from '../recording/recording.ts';
@@ -30,7 +30,7 @@ export interface DemoOptions {
 
 /** Runs the demo; says whether everything went as it should. */
 export async function runDemo(options: DemoOptions): Promise<boolean> {
-  const service = demoProgram('service');
+  const service = shortest(demoProgram('service'));
   if (!existsSync(service)) throw new KoalaError(`${service} does not exist: build it with "npm run build"`);
   const startedAt = performance.now();
   const recording = options.to ?? join(await mkdtemp(join(tmpdir(), 'koala-demo-')), 'recording');
@@ -41,6 +41,12 @@ export async function runDemo(options: DemoOptions): Promise<boolean> {
   } finally {
     await dependencies.stop();
   }
+}
+
+/** A path as one would type it here. */
+function shortest(path: string): string {
+  const fromHere = relative(process.cwd(), path);
+  return fromHere.startsWith('..') ? path : fromHere;
 }
 
 async function tell(

@@ -18,8 +18,6 @@ use std::collections::VecDeque;
 const QUIET: u64 = 700_000_000;
 /// An answered session waits for the answers of its talks no longer than this.
 const TALK_MAX: u64 = 30_000_000_000;
-/// A context that has done nothing for so long, and acts for nobody, is forgotten.
-pub(super) const IDLE: u64 = 5_000_000_000;
 
 /// A session that is over.
 pub(super) enum Delivered {

@@ -42,6 +42,9 @@ use koala_events::{Address, Event, EventKind, flags};
 use lifecycle::{Moved, World};
 use sessions::Key;
 
+/// How often state that is not needed any more is freed, in nanoseconds.
+const FREE_EVERY: u64 = 1_000_000_000;
+
 /// What an assembler does beyond what the events say.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
@@ -54,12 +57,21 @@ pub struct Config {
     pub boot_part_bytes: usize,
     /// A part of a boot session is delivered when its first action is so many nanoseconds old.
     pub boot_part_age: u64,
+    /// State of a thread that acts for nobody is freed when it has done nothing for so many nanoseconds.
+    pub idle: u64,
 }
 
 impl Config {
     /// The defaults, for the recorder with this id.
     pub const fn new(recorder: u64) -> Self {
-        Self { recorder, grace: 200_000_000, boot_part_bytes: 1 << 20, boot_part_age: 1_000_000_000 }
+        const SECOND: u64 = 1_000_000_000;
+        Self {
+            recorder,
+            grace: SECOND / 5,
+            boot_part_bytes: 1 << 20,
+            boot_part_age: SECOND,
+            idle: 5 * SECOND,
+        }
     }
 }
 
@@ -156,10 +168,10 @@ impl Assembler {
     pub fn tick(&mut self, now: u64) {
         self.world.tick(now);
         self.world.tick_boot(now);
-        if now.saturating_sub(self.freed) >= lifecycle::IDLE / 5 {
+        if now.saturating_sub(self.freed) >= FREE_EVERY {
             self.freed = now;
             self.connections.free_lingering(now);
-            self.world.contexts.free_idle(now.saturating_sub(lifecycle::IDLE));
+            self.world.contexts.free_idle(now.saturating_sub(self.world.config.idle));
         }
     }
 
