@@ -36,7 +36,8 @@
 //!
 //! Every record of a process has a sequence number, taken from one counter, without holes (but for appends
 //! that were never finished). The reader merges the chunks of a process by it, and waits for a missing number
-//! only as long as a thread may be delayed between taking it and storing its record.
+//! only as long as a thread may be delayed between taking it and storing its record. Between processes the order is
+//! that of their clocks.
 //!
 //! # What it must never do
 //!

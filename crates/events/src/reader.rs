@@ -60,6 +60,17 @@ struct Staged {
     under_way: Option<u64>,
 }
 
+/// A record whose turn has come.
+#[derive(Clone, Copy, Debug)]
+struct Ready {
+    /// When it happened; not before what precedes it in its process.
+    time: u64,
+    process: u64,
+    pid: u32,
+    entry: Staged,
+    unconfirmed: bool,
+}
+
 #[derive(Debug, Default)]
 struct Process {
     pid: u32,
@@ -98,12 +109,20 @@ pub struct Reader {
     /// Events that can never be delivered: their append was not finished.
     unfinished: u64,
     busy: Vec<u64>,
+    ready: Vec<Ready>,
 }
 
 impl Reader {
     /// A reader that begins with the oldest record that the arena still holds.
     pub fn new(arena: Arena) -> Self {
-        Self { arena, chunks: Vec::new(), processes: BTreeMap::new(), unfinished: 0, busy: Vec::new() }
+        Self {
+            arena,
+            chunks: Vec::new(),
+            processes: BTreeMap::new(),
+            unfinished: 0,
+            busy: Vec::new(),
+            ready: Vec::new(),
+        }
     }
 
     /// The log.
@@ -132,23 +151,30 @@ impl Reader {
         }
     }
 
-    /// Delivers what was committed since the last call: of each process in order of sequence, process after
-    /// process; then the threads that park. `now` is any clock in nanoseconds that does not jump.
+    /// Delivers what was committed since the last call: of each process in order of sequence, of several
+    /// processes by time; then the threads that park. `now` is any clock in nanoseconds that does not jump.
     pub fn poll(&mut self, now: u64, mut deliver: impl FnMut(Notice<'_, '_>)) -> Poll {
         let ended: Vec<u64> = self.processes.iter().filter(|(_, p)| p.ended).map(|(&id, _)| id).collect();
         self.scan(now);
         let mut poll = Poll::default();
+        let mut several = false;
         for (&id, process) in &mut self.processes {
-            deliver_process(
-                &self.arena,
-                &mut self.chunks,
-                id,
-                process,
-                &mut self.busy,
-                now,
-                &mut deliver,
-                &mut poll,
-            );
+            several |= !self.ready.is_empty() && !process.staged.is_empty();
+            make_ready(&self.arena, &self.chunks, id, process, &mut self.busy, now, &mut self.ready);
+            poll.held += process.staged.len();
+        }
+        if several {
+            // Stable: what a process did at one time stays in its order.
+            self.ready.sort_by_key(|ready| ready.time);
+        }
+        for ready in self.ready.drain(..) {
+            if let Some(event) = read(&self.arena, &ready) {
+                deliver(Notice::Event(&event));
+                poll.events += 1;
+            }
+            if let Some(chunk) = self.chunks.get_mut(ready.entry.chunk as usize) {
+                chunk.staged = chunk.staged.saturating_sub(1);
+            }
         }
         self.tell_parked(&mut deliver);
         self.free();
@@ -307,16 +333,15 @@ fn stage(arena: &Arena, index: u32, offset: u32, chunk: &mut Chunk, process: &mu
     true
 }
 
-#[allow(clippy::too_many_arguments, reason = "the fields of the reader that it borrows one by one")]
-fn deliver_process(
+/// Moves to `ready` what of a process can be delivered, in order of sequence.
+fn make_ready(
     arena: &Arena,
-    chunks: &mut [Chunk],
+    chunks: &[Chunk],
     id: u64,
     process: &mut Process,
     busy: &mut Vec<u64>,
     now: u64,
-    deliver: &mut impl FnMut(Notice<'_, '_>),
-    poll: &mut Poll,
+    ready: &mut Vec<Ready>,
 ) {
     if process.staged.is_empty() {
         return;
@@ -325,6 +350,7 @@ fn deliver_process(
     busy.clear();
     let mut staged = core::mem::take(&mut process.staged);
     let mut waiting = false;
+    let mut latest = 0;
     staged.retain_mut(|entry| {
         if waiting {
             return true;
@@ -356,28 +382,17 @@ fn deliver_process(
             busy.push(connection);
             return true;
         }
-        if let Some(event) = read(arena, entry, header, id, process.pid, unconfirmed) {
-            deliver(Notice::Event(&event));
-            poll.events += 1;
-        }
-        if let Some(chunk) = chunks.get_mut(entry.chunk as usize) {
-            chunk.staged = chunk.staged.saturating_sub(1);
-        }
+        latest = header.time.max(latest);
+        ready.push(Ready { time: latest, process: id, pid: process.pid, entry: *entry, unconfirmed });
         false
     });
-    poll.held += staged.len();
     process.staged = staged;
 }
 
 /// The event in a record; `None` if it is void, or nothing that this version knows.
-fn read<'a>(
-    arena: &'a Arena,
-    entry: &Staged,
-    header: &'a RecordHeader,
-    process: u64,
-    pid: u32,
-    unconfirmed: bool,
-) -> Option<Event<'a>> {
+fn read<'a>(arena: &'a Arena, ready: &Ready) -> Option<Event<'a>> {
+    let &Ready { process, pid, entry, unconfirmed, .. } = ready;
+    let header = header(arena, entry.chunk, entry.offset)?;
     let word = header.word.load(Ordering::Acquire);
     if state(word) == VOID {
         return None;

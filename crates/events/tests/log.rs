@@ -237,6 +237,23 @@ fn a_forked_child_writes_to_chunks_of_its_own() {
 }
 
 #[test]
+fn processes_are_told_in_order_of_time() {
+    let arena = arena(4);
+    let (first, second) = (Writer::new(arena, 1), Writer::new(arena, 2));
+    let (one, two) = (ThreadState::new(), ThreadState::new());
+    let at = |time| Record { time, ..record(EventKind::Receive, 5) };
+    second.append(&two, || 2, &at(1), b"question");
+    first.append(&one, || 1, &at(2), b"heard");
+    first.append(&one, || 1, &at(4), b"answered");
+    // The clock went back: the order within a process holds all the same.
+    first.append(&one, || 1, &at(3), b"and more");
+    second.append(&two, || 2, &at(5), b"answer");
+    let mut reader = Reader::new(arena);
+    let told = payloads(&poll(&mut reader, 0));
+    assert_eq!(told, ["question", "heard", "answered", "and more", "answer"]);
+}
+
+#[test]
 fn what_does_not_fit_is_counted() {
     let arena = arena(1);
     let writer = Writer::new(arena, 1);
