@@ -312,7 +312,9 @@ await main(async (args) => {
     const busy = 1 - (now.idle - idle.idle) / (now.all - idle.all);
     if (busy > 0.05) {
       const percent = (busy * 100).toFixed(0);
-      console.error(`warning: something else keeps ${percent} % of the processors busy; the figures will be off`);
+      console.error(
+        `warning: something else keeps ${percent} % of the processors busy; the figures will be off`,
+      );
     }
 
     const pairs = [];

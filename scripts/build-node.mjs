@@ -59,7 +59,7 @@ await main(async () => {
   mkdirSync(folder, { recursive: true });
   copyFileSync(join(built, `koala.${here}.node`), `${addon}.new`);
   renameSync(`${addon}.new`, addon);
-  setCurrent(stamp, inputs(sources, [addon, rust.trim()]));
+  setCurrent(stamp, now);
   console.log(`addon: npm/${here}/koala.${here}.node, ${Math.round(statSync(addon).size / 1024)} KB`);
   return 0;
 });

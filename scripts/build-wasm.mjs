@@ -177,7 +177,7 @@ await main(async () => {
   writeFileSync(join(made, 'package.json'), `${JSON.stringify(manifest(), undefined, 2)}\n`);
   rmSync(pkg, { recursive: true, force: true });
   renameSync(made, pkg);
-  setCurrent(stamp, inputs(sources));
+  setCurrent(stamp, now);
   const wasm = readFileSync(join(pkg, 'koala_wasm_bg.wasm'));
   const kilobytes = (bytes) => Math.round(bytes / 1024);
   console.log(

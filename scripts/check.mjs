@@ -64,6 +64,18 @@ async function generated() {
       wrong.push(`package-lock.json is not current in its ${kind}: run \`npm install\``);
     }
   }
+  // `npm ci` refuses a lock file that leaves out a package for another platform; npm writes one where the registry
+  // lacks it.
+  const { packages } = json('package-lock.json');
+  const known = new Set(
+    Object.keys(packages).map((path) => path.slice(path.lastIndexOf('node_modules/') + 13)),
+  );
+  for (const [path, { optionalDependencies = {} }] of Object.entries(packages)) {
+    for (const name of Object.keys(optionalDependencies)) {
+      if (!known.has(name))
+        wrong.push(`package-lock.json lacks ${name}, which ${path} names: see scripts/README.md`);
+    }
+  }
   const workspace = readFileSync(join(root, 'Cargo.toml'), 'utf8').match(/^version = "(.*)"$/m)?.[1];
   if (workspace !== project.version)
     wrong.push(`Cargo.toml has version ${workspace}, package.json ${project.version}`);

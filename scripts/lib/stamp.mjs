@@ -32,7 +32,7 @@ export function isCurrent(stamp, now) {
   }
 }
 
-/** Writes the stamp: what was built was built from these inputs. */
+/** Writes the stamp, with the inputs as they were before the build: what changed meanwhile is built next time. */
 export function setCurrent(stamp, now) {
   mkdirSync(dirname(stamp), { recursive: true });
   writeFileSync(stamp, now);

@@ -1,17 +1,18 @@
-/** koala 1.x JSON, one file a session: import into a recording, export from one. The native addon translates. */
+/** koala 1.x JSON, one file a session: import into a recording, export from one. The Rust core translates. */
 import { open, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { describeSystemError, errorMessage, KoalaError } from '../errors.ts';
-import { loadAddon } from '../native/addon.ts';
+import { loadNative } from '../native/native.ts';
 import { koalaVersion } from '../native/version.ts';
 import { makeRecordingDirectory } from './directory.ts';
 import { FORMAT_VERSION, readManifest, writeManifest, type Manifest } from './manifest.ts';
 import { SESSION_FILE, type RecordedSession, type Recording } from './recording.ts';
 
 /** One session as koala 1.x JSON. */
-export function toKoala1(recorded: RecordedSession): string {
-  return loadAddon().sessionToKoala1Json(recorded.bytes);
+export async function toKoala1(recorded: RecordedSession): Promise<string> {
+  const native = await loadNative();
+  return native.sessionToKoala1Json(recorded.bytes);
 }
 
 /** Writes each wanted session into `to` as a file named by its id; gives how many. */
@@ -28,7 +29,7 @@ export async function exportSessions(
     if (!/^[\w.:-]+$/.test(id) || id.startsWith('.')) {
       throw new KoalaError(`session id ${JSON.stringify(id)} cannot be a file name`);
     }
-    await writeFile(join(to, id), toKoala1(recorded), { mode: 0o600 });
+    await writeFile(join(to, id), await toKoala1(recorded), { mode: 0o600 });
     count += 1;
   }
   return count;
@@ -36,7 +37,7 @@ export async function exportSessions(
 
 /** Adds koala 1.x sessions (files, or directories of them) to the recording in `directory`, made if missing. */
 export async function importSessions(directory: string, paths: readonly string[]): Promise<number> {
-  const addon = loadAddon();
+  const native = await loadNative();
   const sources = await listSources(paths);
   // All are translated before anything is written: a bad file leaves the recording as it was.
   const items: Uint8Array[] = [];
@@ -45,7 +46,7 @@ export async function importSessions(directory: string, paths: readonly string[]
       throw new KoalaError(`${path} cannot be read: ${describeSystemError(error)}`);
     });
     try {
-      items.push(addon.sessionFromKoala1Json(content));
+      items.push(native.sessionFromKoala1Json(content));
     } catch (error) {
       throw new KoalaError(`${path} is not a koala 1.x session: ${errorMessage(error)}`);
     }

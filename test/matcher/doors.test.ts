@@ -1,7 +1,9 @@
 // The Node addon and the WASM module are asked what crates/matcher/tests/doors.rs asks native Rust: all answer the same.
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { readdir, readFile } from 'node:fs/promises';
-import { test } from 'node:test';
+import { test, type TestContext } from 'node:test';
+import { promisify } from 'node:util';
 import type { Decision, DecodedRequest, Native, Strategy } from '../../src/native/api.ts';
 import { loadAddon } from '../../src/native/addon.ts';
 import { hasWasm, loadWasm } from '../../src/native/wasm.ts';
@@ -77,18 +79,28 @@ for (const { name, skip, load } of doors) {
   });
 }
 
+test('where there is no addon, the WASM module serves', { skip: noWasm }, async () => {
+  const program = `
+    const { loadNative } = await import(${JSON.stringify(new URL('../../src/native/native.ts', import.meta.url).href)});
+    const native = await loadNative();
+    console.log(native.decodeRequest(Buffer.from('PING\\r\\n')).protocol, 'initSync' in native);`;
+  const env = { ...process.env, KOALA_NATIVE_DIR: '/nowhere' };
+  const args = ['--import', 'tsx', '--input-type=module', '--eval', program];
+  const { stdout } = await promisify(execFile)(process.execPath, args, { env });
+  assert.equal(stdout, 'redis true\n');
+});
+
 interface SharedCase {
   name: string;
   candidates: { peer: string; req: string }[];
   steps: { peer: string; req: string; truth: number }[];
 }
 
-// A large set of cases, in the form of a list of { name, candidates, steps }, their bytes in base64.
+// A large set of cases, where one is named: a list of { name, candidates, steps }, their bytes in base64.
 const file = process.env['KOALA_MATCHING_CASES'];
-const skip = file ? noWasm : 'KOALA_MATCHING_CASES names no file of cases';
 
-test('the two doors decide alike on a large set of cases', { skip }, async (t) => {
-  const shared = JSON.parse(await readFile(file ?? '', 'utf8')) as SharedCase[];
+async function decideAlike(t: TestContext, path: string) {
+  const shared = JSON.parse(await readFile(path, 'utf8')) as SharedCase[];
   const [addon, wasm] = [loadAddon(), await loadWasm()];
   const spent = [0, 0];
   let steps = 0;
@@ -113,4 +125,8 @@ test('the two doors decide alike on a large set of cases', { skip }, async (t) =
   }
   const each = spent.map((milliseconds) => `${((milliseconds * 1000) / steps).toFixed(1)} us`);
   t.diagnostic(`${steps} requests: ${each[0]} each by the addon, ${each[1]} by WASM`);
-});
+}
+
+if (file) {
+  test('the two doors decide alike on a large set of cases', { skip: noWasm }, (t) => decideAlike(t, file));
+}

@@ -294,7 +294,8 @@ impl Agent {
             }
         }
         if self.follower.has_failed() {
-            status.error = Some("following the event log failed: events after that are not recorded".to_owned());
+            status.error =
+                Some("following the event log failed: events after that are not recorded".to_owned());
         }
         status
     }
@@ -354,7 +355,8 @@ impl Doors {
         arena: &SharedArena,
         ready: &mut Ready,
     ) -> Result<(), StartError> {
-        let (inbound, inbound_addr) = bind_tcp("the inbound server (KOALA_INBOUND_ADDR)", config.inbound_addr)?;
+        let (inbound, inbound_addr) =
+            bind_tcp("the inbound server (KOALA_INBOUND_ADDR)", config.inbound_addr)?;
         let (outbound, outbound_addr) =
             bind_tcp("the outbound server (KOALA_OUTBOUND_ADDR)", config.outbound_addr)?;
         self.inbound = Some(inbound);

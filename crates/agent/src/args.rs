@@ -62,9 +62,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, A
     let missing = |option: &str| ArgsError(format!("{option} is missing"));
     let task = match task.as_deref() {
         Some("record") => Task::Record { to: to.take().ok_or_else(|| missing("--to"))?, command },
-        Some("replay") => {
-            Task::Replay { recording: recording.take().ok_or_else(|| missing("--recording"))? }
-        }
+        Some("replay") => Task::Replay { recording: recording.take().ok_or_else(|| missing("--recording"))? },
         Some(other) => return Err(ArgsError(format!("{other:?} is no command"))),
         None => return Err(ArgsError("a command is missing".to_owned())),
     };

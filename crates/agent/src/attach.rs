@@ -42,7 +42,12 @@ pub enum AttachError {
 }
 
 /// Answers processes until the task is dropped.
-pub async fn serve(listener: UnixListener, arena: Arc<SharedArena>, processes: Arc<Processes>, logger: Logger) {
+pub async fn serve(
+    listener: UnixListener,
+    arena: Arc<SharedArena>,
+    processes: Arc<Processes>,
+    logger: Logger,
+) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
@@ -99,11 +104,6 @@ fn send_with_descriptor(stream: &UnixStream, message: &[u8], arena: &SharedArena
     if !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
         return Err(io::Error::other("no room for a descriptor"));
     }
-    let sent = rustix::net::sendmsg(
-        stream,
-        &[io::IoSlice::new(message)],
-        &mut control,
-        SendFlags::NOSIGNAL,
-    )?;
+    let sent = rustix::net::sendmsg(stream, &[io::IoSlice::new(message)], &mut control, SendFlags::NOSIGNAL)?;
     if sent == message.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
 }

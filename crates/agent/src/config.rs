@@ -155,12 +155,9 @@ impl Config {
                 },
             )?,
             inbound_addr: reader.value("KOALA_INBOUND_ADDR", LISTEN, default.inbound_addr, listen)?,
-            sut_addr: reader.value(
-                "KOALA_SUT_ADDR",
-                "ip:port, [ip6]:port or unix:/path",
-                None,
-                |text| SutAddr::parse(text).map(Some),
-            )?,
+            sut_addr: reader.value("KOALA_SUT_ADDR", "ip:port, [ip6]:port or unix:/path", None, |text| {
+                SutAddr::parse(text).map(Some)
+            })?,
             outbound_addr: reader.value(
                 "KOALA_OUTBOUND_ADDR",
                 "127.0.0.1:port, or :port for every interface (the program is redirected to 127.0.0.1)",

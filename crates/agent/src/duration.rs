@@ -82,7 +82,9 @@ mod tests {
 
     #[test]
     fn refuses_what_go_refuses() {
-        for text in ["", "3", "-", "s", ".", "-.", ".s", "+.s", "1d", "5 s", "1e3s", "-5s", "99999999999999999999h"] {
+        for text in
+            ["", "3", "-", "s", ".", "-.", ".s", "+.s", "1d", "5 s", "1e3s", "-5s", "99999999999999999999h"]
+        {
             assert_eq!(parse(text), None, "{text}");
         }
     }

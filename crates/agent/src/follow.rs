@@ -17,8 +17,12 @@ use koala_session::model::Session;
 
 use crate::clock;
 use crate::logger::{Level, Logger};
+use crate::memory;
 use crate::net::canonical;
 use crate::processes::Processes;
+
+/// How many chunks keep their memory when they are empty: at 64 KiB each, what a few dozen threads use.
+const KEPT_CHUNKS: u32 = 32;
 
 /// How often the processes of the program are looked at.
 const CHECK_EVERY: Duration = Duration::from_millis(100);
@@ -229,7 +233,7 @@ impl Follower {
     ) -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::new(State {
-                reader: Reader::new(arena),
+                reader: reader(arena),
                 assembler: Assembler::new(config),
                 sink,
                 sendings: replaying.then(Sendings::default),
@@ -261,7 +265,10 @@ impl Follower {
                 // Recording fails open: the program must not wait for a log that nobody reads.
                 follower.failed.store(true, Ordering::Release);
                 follower.arena.close();
-                logger.log(Level::Fatal, format_args!("following the event log failed; nothing more is recorded"));
+                logger.log(
+                    Level::Fatal,
+                    format_args!("following the event log failed; nothing more is recorded"),
+                );
             }
         })
     }
@@ -326,12 +333,14 @@ impl Follower {
         let mut turn = Turn::default();
         let poll = reader.poll(steady, |notice| {
             hear(notice, now, assembler, sendings.as_mut(), unresolved);
+            // At once: the next session is then made of this one's memory, while that is still in the cache.
+            turn.sessions += deliver(assembler, sink.as_mut());
         });
         turn.events = poll.events;
         turn.held = poll.held;
         *events += poll.events as u64;
         assembler.tick(now);
-        turn.sessions = deliver(assembler, sink.as_mut());
+        turn.sessions += deliver(assembler, sink.as_mut());
         sink.turn();
         turn
     }
@@ -404,6 +413,16 @@ impl Follower {
             }
         }
     }
+}
+
+/// A reader that lets the log shrink again after a burst, so that the program's memory does.
+fn reader(arena: Arena) -> Reader {
+    let mut reader = Reader::new(arena);
+    reader.reclaim_with(KEPT_CHUNKS, |chunk, size| {
+        // SAFETY: the reader gives chunks of the arena that are nobody's, and the agent's arena is a mapped memfd.
+        unsafe { memory::give_back(chunk, size) }
+    });
+    reader
 }
 
 fn deliver(assembler: &mut Assembler, sink: &mut dyn Sink) -> usize {

@@ -125,7 +125,9 @@ async fn replay(request: Request<Incoming>, agent: &Agent, form: Form) -> Answer
                 cbor::encode(&replayed, &mut bytes);
                 response(StatusCode::OK, "application/cbor", bytes)
             }
-            Form::Json => response(StatusCode::OK, "application/json", koala1::to_json(&replayed).into_bytes()),
+            Form::Json => {
+                response(StatusCode::OK, "application/json", koala1::to_json(&replayed).into_bytes())
+            }
         },
         Some(Err(error)) => {
             let status = match &error {

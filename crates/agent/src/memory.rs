@@ -27,8 +27,7 @@ impl SharedArena {
     ///
     /// What the kernel says, and `InvalidInput` if `size` is too small for an event log.
     pub fn new(mode: Mode, size: usize) -> io::Result<Self> {
-        let fd =
-            rustix::fs::memfd_create("koala-events", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+        let fd = rustix::fs::memfd_create("koala-events", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
         rustix::fs::ftruncate(&fd, size as u64)?;
         rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
         // SAFETY: a new mapping at an address that the kernel chooses.
@@ -59,6 +58,17 @@ impl SharedArena {
     pub fn size(&self) -> usize {
         self.size
     }
+}
+
+/// Gives pages of the log back to the kernel: every process that maps them finds zeros there, and none of them
+/// counts as its memory any longer. False if the kernel refuses.
+///
+/// # Safety
+///
+/// The pages must be of a [`SharedArena`]'s mapping, and nobody may be using what they hold.
+pub unsafe fn give_back(pages: *mut u8, size: usize) -> bool {
+    // SAFETY: the caller's promise; `MADV_REMOVE` is defined for shared memory like that of a memfd.
+    unsafe { rustix::mm::madvise(pages.cast(), size, rustix::mm::Advice::LinuxRemove) }.is_ok()
 }
 
 impl AsFd for SharedArena {

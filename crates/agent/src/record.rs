@@ -238,7 +238,8 @@ mod tests {
         for number in 0..3 {
             recorder.session(session(number));
         }
-        let boot = Session { context: "boot".to_owned(), session_id: "boot".to_owned(), ..Session::default() };
+        let boot =
+            Session { context: "boot".to_owned(), session_id: "boot".to_owned(), ..Session::default() };
         recorder.session(boot.clone());
         recorder.complete(17, Lost { events: 2, bytes: 30 });
         assert_eq!(progress.sessions(), 3);

@@ -59,8 +59,7 @@ impl Recording {
     pub fn read(&self, mut visit: impl FnMut(usize, Session)) -> Result<Vec<Warning>, ManifestError> {
         let mut warnings = Vec::new();
         for (number, path) in self.files.iter().enumerate() {
-            let bytes =
-                fs::read(path).map_err(|error| ManifestError::Io { path: path.clone(), error })?;
+            let bytes = fs::read(path).map_err(|error| ManifestError::Io { path: path.clone(), error })?;
             for item in cbor::split(&bytes) {
                 match item {
                     Ok(session) => visit(number, session),
@@ -101,7 +100,8 @@ mod tests {
     fn a_torn_item_spoils_nothing_behind_it() {
         let mut torn = encoded([0, 1]);
         torn.truncate(torn.len() - 3);
-        let directory = recording(&[("a.cborseq", &torn), ("b.cborseq", &encoded([2])), ("notes.txt", b"hello")]);
+        let directory =
+            recording(&[("a.cborseq", &torn), ("b.cborseq", &encoded([2])), ("notes.txt", b"hello")]);
         let mut read = Vec::new();
         let warnings = Recording::open(directory.path())
             .unwrap()

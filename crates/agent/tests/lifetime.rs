@@ -215,8 +215,7 @@ fn what_is_in_its_way_is_said_in_one_line() {
 fn strangers_at_the_attach_socket_get_nothing() {
     let directory = TempDir::new();
     let agent = Agent::record(&directory.join("recording"), &directory.join("run"));
-    let mut stream =
-        std::os::unix::net::UnixStream::connect(agent.runtime_dir.join("attach.sock")).unwrap();
+    let mut stream = std::os::unix::net::UnixStream::connect(agent.runtime_dir.join("attach.sock")).unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\n").unwrap();
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).unwrap();

@@ -135,15 +135,22 @@ impl Service {
             ["", "get", key] => {
                 let redis = self.program.connect(self.servers.redis)?;
                 redis.send(&command(&["GET", self.bug.unwrap_or(key)]))?;
-                let value = redis.receive_until(|bytes| bytes.iter().filter(|&&b| b == b'\n').count() == 2)?;
-                if value.is_empty() { Err(std::io::ErrorKind::UnexpectedEof.into()) } else { Ok(text(&value)) }
+                let value =
+                    redis.receive_until(|bytes| bytes.iter().filter(|&&b| b == b'\n').count() == 2)?;
+                if value.is_empty() {
+                    Err(std::io::ErrorKind::UnexpectedEof.into())
+                } else {
+                    Ok(text(&value))
+                }
             }
             ["", "twice", key] => {
                 let redis = self.program.connect(self.servers.redis)?;
                 let mut values = String::new();
                 for _ in 0..2 {
                     redis.send(&command(&["GET", key]))?;
-                    values += &text(&redis.receive_until(|bytes| bytes.iter().filter(|&&b| b == b'\n').count() == 2)?);
+                    values += &text(
+                        &redis.receive_until(|bytes| bytes.iter().filter(|&&b| b == b'\n').count() == 2)?,
+                    );
                 }
                 Ok(values)
             }
@@ -217,7 +224,15 @@ fn path(session: &Session) -> String {
 }
 
 const PATHS: [&str; 9] = [
-    "/hello", "/get/a", "/get/b", "/get/a", "/twice/c", "/pooled/x", "/pooled/y", "/greeter/moin", "/nobody",
+    "/hello",
+    "/get/a",
+    "/get/b",
+    "/get/a",
+    "/twice/c",
+    "/pooled/x",
+    "/pooled/y",
+    "/greeter/moin",
+    "/nobody",
 ];
 
 /// Records the service; returns the servers' addresses (which nobody serves any more) and the sessions.
@@ -225,11 +240,8 @@ fn record(directory: &TempDir) -> (Servers, Vec<Session>) {
     let redis = redis();
     let greeter = greeter();
     let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    let servers = Servers {
-        redis: redis.address,
-        greeter: greeter.address,
-        nobody: free.local_addr().unwrap(),
-    };
+    let servers =
+        Servers { redis: redis.address, greeter: greeter.address, nobody: free.local_addr().unwrap() };
     drop(free);
     let recording = directory.join("recording");
     let agent = Agent::record(&recording, &directory.join("run"));

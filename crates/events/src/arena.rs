@@ -312,15 +312,17 @@ impl Arena {
         self.header().high_water.load(Ordering::Acquire).min(self.chunk_count)
     }
 
-    /// Returns a chunk: nobody writes to it, and nobody reads it any longer.
+    /// Returns a chunk: nobody writes to it, and nobody reads it any longer. `zeroed`: it holds zeros already.
     ///
     /// # Safety
     ///
     /// No thread of any process may still hold a pointer into the chunk.
     #[cfg(feature = "reader")]
-    pub(crate) unsafe fn release_chunk(&self, index: u32) {
-        // SAFETY: the whole chunk lies in the region, and is ours until the owner word is cleared below.
-        unsafe { ptr::write_bytes(self.chunk(index), 0, self.chunk_size as usize) };
+    pub(crate) unsafe fn release_chunk(&self, index: u32, zeroed: bool) {
+        if !zeroed {
+            // SAFETY: the whole chunk lies in the region, and is ours until the owner word is cleared below.
+            unsafe { ptr::write_bytes(self.chunk(index), 0, self.chunk_size as usize) };
+        }
         self.owner(index).store(0, Ordering::Release);
     }
 }

@@ -1,7 +1,9 @@
 //! Following the log: what the agent does.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::fmt;
 use core::sync::atomic::Ordering;
 
 use crate::arena::{Arena, CHUNK_HEADER_SIZE};
@@ -100,8 +102,13 @@ struct Chunk {
     parked: u32,
 }
 
+/// Gives the memory of a chunk back to the kernel; see [`Reader::reclaim_with`].
+struct Reclaim {
+    kept: u32,
+    give_back: Box<dyn FnMut(*mut u8, usize) -> bool + Send>,
+}
+
 /// The end of the log at which the agent reads. There is at most one for an arena.
-#[derive(Debug)]
 pub struct Reader {
     arena: Arena,
     chunks: Vec<Chunk>,
@@ -110,6 +117,13 @@ pub struct Reader {
     unfinished: u64,
     busy: Vec<u64>,
     ready: Vec<Ready>,
+    reclaim: Option<Reclaim>,
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader").field("arena", &self.arena).finish_non_exhaustive()
+    }
 }
 
 impl Reader {
@@ -122,7 +136,21 @@ impl Reader {
             unfinished: 0,
             busy: Vec::new(),
             ready: Vec::new(),
+            reclaim: None,
         }
+    }
+
+    /// Lets the log's memory shrink again after a burst: of the chunks that are returned, all but the first `kept`
+    /// are given back to the kernel by `give_back`, instead of being overwritten with zeros.
+    ///
+    /// `give_back` gets the chunk's address and size (whole pages), and returns whether every process now finds
+    /// zeros there, as after `MADV_REMOVE` (madvise(2)).
+    pub fn reclaim_with(
+        &mut self,
+        kept: u32,
+        give_back: impl FnMut(*mut u8, usize) -> bool + Send + 'static,
+    ) {
+        self.reclaim = Some(Reclaim { kept, give_back: Box::new(give_back) });
     }
 
     /// The log.
@@ -164,8 +192,7 @@ impl Reader {
             poll.held += process.staged.len();
         }
         if several {
-            // Stable: what a process did at one time stays in its order.
-            self.ready.sort_by_key(|ready| ready.time);
+            self.ready.sort_unstable_by_key(|ready| (ready.time, ready.process, ready.entry.sequence));
         }
         for ready in self.ready.drain(..) {
             if let Some(event) = read(&self.arena, &ready) {
@@ -235,9 +262,16 @@ impl Reader {
             // A sealed chunk may have got its last record after the scan and before the seal.
             let drained = sealed && !more(&self.arena, index as u32, chunk.cursor);
             if drained || (ended && !more(&self.arena, index as u32, chunk.cursor)) {
+                let (index, size) = (index as u32, self.arena.chunk_size() as usize);
+                let given_back = match &mut self.reclaim {
+                    Some(reclaim) if index >= reclaim.kept => {
+                        (reclaim.give_back)(self.arena.chunk(index), size)
+                    }
+                    _ => false,
+                };
                 // SAFETY: every record was delivered, and none is claimed: the thread that sealed the chunk, or
                 // the process that is dead, holds no pointer into it.
-                unsafe { self.arena.release_chunk(index as u32) };
+                unsafe { self.arena.release_chunk(index, given_back) };
                 *chunk = Chunk::default();
             }
         }
@@ -346,7 +380,8 @@ fn make_ready(
     if process.staged.is_empty() {
         return;
     }
-    process.staged.sort_by_key(|staged| staged.sequence);
+    // Unstable: no two have the same number, and a stable sort would allocate each time.
+    process.staged.sort_unstable_by_key(|staged| staged.sequence);
     busy.clear();
     let mut staged = core::mem::take(&mut process.staged);
     let mut waiting = false;

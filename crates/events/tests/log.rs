@@ -288,6 +288,31 @@ fn threads_that_end_hand_on_their_chunks() {
 }
 
 #[test]
+fn memory_beyond_what_is_kept_is_given_back() {
+    let arena = arena(8);
+    let writer = Writer::new(arena, 1);
+    let thread = ThreadState::new();
+    let mut reader = Reader::new(arena);
+    let (given_back, given) = std::sync::mpsc::channel();
+    reader.reclaim_with(2, move |chunk, size| {
+        // SAFETY: the reader says that the chunk is nobody's.
+        unsafe { std::ptr::write_bytes(chunk, 0, size) };
+        given_back.send(size).unwrap();
+        true
+    });
+    for burst in 0..3 {
+        let mut written = 0;
+        while arena.lost().events == burst {
+            written += usize::from(writer.append(&thread, || 1, &record(EventKind::Send, 5), &[1; 100]));
+        }
+        assert!(written > 100);
+        poll(&mut reader, burst);
+    }
+    let given: Vec<usize> = given.try_iter().collect();
+    assert!(given.len() >= 12 && given.iter().all(|&size| size == 4096), "{given:?}");
+}
+
+#[test]
 fn many_threads_and_a_reader() {
     const THREADS: u32 = 4;
     const EVENTS: u32 = 20_000;

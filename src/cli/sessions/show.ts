@@ -23,7 +23,7 @@ export class SessionsShowCommand extends KoalaCommand {
   override async execute(): Promise<number> {
     const recording = await Recording.open(this.recording);
     const found = await recording.find(this.id);
-    if (this.json) this.context.stdout.write(`${toKoala1(found).trimEnd()}\n`);
+    if (this.json) this.context.stdout.write(`${(await toKoala1(found)).trimEnd()}\n`);
     else printSession(found.session, this.context.stdout);
     return 0;
   }

@@ -264,7 +264,8 @@ impl Desk {
             return Some(Answer::found(talk.clone(), replayed, reason));
         }
         let response = redis::simulate(request)?;
-        let mut answer = Answer::none("simulated: sets a connection up, and is not in the recording".to_owned());
+        let mut answer =
+            Answer::none("simulated: sets a connection up, and is not in the recording".to_owned());
         answer.matched.mark = 1.0;
         answer.talk = Some(Arc::new(Talk::simulated(request.to_vec(), response)));
         Some(answer)
@@ -341,7 +342,8 @@ impl Desk {
                 .position(|made| same(made) && made.request == call.request)
                 // Without a protocol, the two sides may have cut what was sent at different places.
                 .or_else(|| {
-                    made.iter().position(|made| same(made) && made.request.is_empty() == call.request.is_empty())
+                    made.iter()
+                        .position(|made| same(made) && made.request.is_empty() == call.request.is_empty())
                 })
                 .map(|place| made.remove(place))
         };

@@ -155,7 +155,8 @@ fn same(listener: &SutAddr, named: &SutAddr) -> bool {
     match (listener, named) {
         (SutAddr::Tcp(listener), SutAddr::Tcp(named)) => {
             listener == named
-                || (listener.port() == named.port() && listener.ip().is_loopback() != named.ip().is_loopback())
+                || (listener.port() == named.port()
+                    && listener.ip().is_loopback() != named.ip().is_loopback())
                 || (listener.port() == named.port() && listener.is_ipv4() != named.is_ipv4())
         }
         (listener, named) => listener == named,
@@ -253,8 +254,7 @@ impl Client {
                 }
             }
             // Without a protocol, a program may wait for more until it is told that nothing comes.
-            let quiet_ends =
-                (self.raw && !half_closed && self.sent()).then(|| silent_since + self.quiet);
+            let quiet_ends = (self.raw && !half_closed && self.sent()).then(|| silent_since + self.quiet);
             let waits = quiet_ends.filter(|_| !self.received.is_empty());
             let until = waits.map_or(deadline, |quiet| quiet.min(deadline));
             let interest = match (self.ended, self.sent()) {

@@ -167,14 +167,19 @@ impl Served<'_> {
     async fn wait(&mut self, limit: Option<Duration>) -> io::Result<Came> {
         let deadline = limit.map(|limit| Instant::now() + limit);
         loop {
-            let interest =
-                if self.out.is_empty() { Interest::READABLE } else { Interest::READABLE | Interest::WRITABLE };
+            let interest = if self.out.is_empty() {
+                Interest::READABLE
+            } else {
+                Interest::READABLE | Interest::WRITABLE
+            };
             let ready = match deadline {
                 None => self.socket.ready(interest).await?,
-                Some(deadline) => match tokio::time::timeout_at(deadline, self.socket.ready(interest)).await {
-                    Ok(ready) => ready?,
-                    Err(_) => return Ok(Came::Nothing),
-                },
+                Some(deadline) => {
+                    match tokio::time::timeout_at(deadline, self.socket.ready(interest)).await {
+                        Ok(ready) => ready?,
+                        Err(_) => return Ok(Came::Nothing),
+                    }
+                }
             };
             if ready.is_writable() {
                 self.flush()?;

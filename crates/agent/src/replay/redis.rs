@@ -12,7 +12,10 @@ pub fn sets_up(request: &[u8]) -> bool {
     match words.first().map(String::as_str) {
         Some("HELLO" | "AUTH" | "SELECT" | "PING" | "READONLY" | "READWRITE") => true,
         Some("CLIENT") => words.get(1).is_some_and(|word| {
-            matches!(word.as_str(), "SETINFO" | "SETNAME" | "TRACKING" | "NO-EVICT" | "NO-TOUCH" | "ID" | "CAPA")
+            matches!(
+                word.as_str(),
+                "SETINFO" | "SETNAME" | "TRACKING" | "NO-EVICT" | "NO-TOUCH" | "ID" | "CAPA"
+            )
         }),
         _ => false,
     }
@@ -65,9 +68,13 @@ mod tests {
 
     #[test]
     fn knows_what_sets_a_connection_up() {
-        for words in
-            [&["HELLO", "3"][..], &["auth", "secret"], &["SELECT", "2"], &["client", "setinfo", "LIB-NAME", "x"], &["PING"]]
-        {
+        for words in [
+            &["HELLO", "3"][..],
+            &["auth", "secret"],
+            &["SELECT", "2"],
+            &["client", "setinfo", "LIB-NAME", "x"],
+            &["PING"],
+        ] {
             assert!(sets_up(&command(words)), "{words:?}");
             assert!(simulate(&command(words)).is_some(), "{words:?}");
         }

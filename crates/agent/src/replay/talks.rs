@@ -179,12 +179,7 @@ impl Answer {
     pub fn none(reason: String) -> Self {
         Self {
             talk: None,
-            matched: Matched {
-                action_index: -1,
-                nearest_action_index: -1,
-                reason,
-                ..Matched::default()
-            },
+            matched: Matched { action_index: -1, nearest_action_index: -1, reason, ..Matched::default() },
             reused: false,
         }
     }

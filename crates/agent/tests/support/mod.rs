@@ -128,7 +128,11 @@ impl Agent {
         self.replay_session_within(session, "10s")
     }
 
-    pub(crate) fn replay_session_within(&self, session: &Session, limit: &str) -> Result<Session, (u16, String)> {
+    pub(crate) fn replay_session_within(
+        &self,
+        session: &Session,
+        limit: &str,
+    ) -> Result<Session, (u16, String)> {
         let mut bytes = Vec::new();
         cbor::encode(session, &mut bytes);
         match self.ask("POST", &format!("/cbor?timeout={limit}"), &bytes) {
@@ -304,7 +308,9 @@ impl Program {
     /// The calling thread's place in the log.
     fn thread(&self) -> &'static ThreadState {
         let new = || -> &'static ThreadState { Box::leak(Box::new(ThreadState::new())) };
-        THREADS.try_with(|threads| *threads.borrow_mut().entry(self.id).or_insert_with(new)).unwrap_or_else(|_| new())
+        THREADS
+            .try_with(|threads| *threads.borrow_mut().entry(self.id).or_insert_with(new))
+            .unwrap_or_else(|_| new())
     }
 
     fn park(&self) {
@@ -316,7 +322,10 @@ impl Program {
     }
 
     /// A thread that tells of its end.
-    pub(crate) fn spawn(self: &Arc<Self>, run: impl FnOnce() + Send + 'static) -> std::thread::JoinHandle<()> {
+    pub(crate) fn spawn(
+        self: &Arc<Self>,
+        run: impl FnOnce() + Send + 'static,
+    ) -> std::thread::JoinHandle<()> {
         let program = self.clone();
         std::thread::spawn(move || {
             END.with(|end| *end.borrow_mut() = Some(ThreadEnd(program)));

@@ -12,7 +12,8 @@
 //! - `Actions`: a list of `{"Position", "ConnectionId", "ThreadId", "Ambiguous", "Error", "Matched"}`, where
 //!   `Position` counts from 0 in the session's `Actions` as they stand in the JSON.
 //!
-//! Members that the model lacks are passed over. `ThreadId` is a signed number in 1.x and may be negative, where
+//! Members that the model lacks are passed over, and a `ReturnInbound` that a recorder was told to leave out of
+//! `Actions` stands there again after an export. `ThreadId` is a signed number in 1.x and may be negative, where
 //! a virtual thread has such an id: it is the same 32 bits here.
 
 mod bytes;
