@@ -73,6 +73,22 @@ export interface Ended {
   stderr: string;
 }
 
+const running = new Set<number>();
+
+// The runner ends a file that takes too long, or that is interrupted, by a signal: no hook of a test runs then.
+process.on('exit', () => {
+  for (const pid of running) signalGroup(pid, 'SIGKILL');
+});
+for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.once(signal, () => process.exit(1));
+
+function signalGroup(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(-pid, signal);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
+}
+
 /** A process of a test; killed, with its process group, when the test ends. */
 export class Running {
   readonly child: ChildProcess;
@@ -88,12 +104,15 @@ export class Running {
       detached: true,
     });
     this.child = child;
+    const { pid } = child;
+    if (pid !== undefined) running.add(pid);
     child.stdout.on('data', (chunk: Buffer) => (this.stdout += chunk.toString()));
     child.stderr.on('data', (chunk: Buffer) => (this.stderr += chunk.toString()));
     this.ended = new Promise((resolve, reject) => {
       child.once('error', reject);
       child.once('close', (code, signal) => {
         this.#over = true;
+        if (pid !== undefined) running.delete(pid);
         resolve({ code, signal, stdout: this.stdout, stderr: this.stderr });
       });
     });
@@ -112,11 +131,7 @@ export class Running {
 
   /** As the terminal does on Ctrl-C: to the process and all that it started in its group. */
   signalGroup(signal: NodeJS.Signals): void {
-    try {
-      process.kill(-this.pid, signal);
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
-    }
+    signalGroup(this.pid, signal);
   }
 
   /** Waits until somebody listens on the port; fails at once if the process ends instead. */
