@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use koala_events::{Address, Arena, Event, EventKind, Lost, Notice, Reader, flags};
+use koala_events::{Address, Arena, Event, EventKind, Lost, Mode, Notice, Reader, flags};
 use koala_session::assemble::{Assembler, Config, Sender};
 use koala_session::model::Session;
 
@@ -19,6 +19,7 @@ use crate::clock;
 use crate::logger::{Level, Logger};
 use crate::memory;
 use crate::net::canonical;
+use crate::priority;
 use crate::processes::Processes;
 
 /// How many chunks keep their memory when they are empty: at 64 KiB each, what a few dozen threads use.
@@ -279,6 +280,9 @@ impl Follower {
     }
 
     fn run(&self) {
+        if self.arena.mode() == Mode::Record {
+            priority::give_way();
+        }
         let mut pace = Pace::default();
         while !self.stop.load(Ordering::Acquire) {
             let turn = self.drain();

@@ -36,6 +36,7 @@ pub mod logger;
 pub mod manifest;
 pub mod memory;
 pub mod net;
+pub mod priority;
 pub mod processes;
 pub mod record;
 pub mod recording;
