@@ -104,6 +104,46 @@ for (const workers of [1, 2]) {
   });
 }
 
+test('files that nginx sends without reading them are recorded to the byte', { skip }, async (t) => {
+  const folder = await temporaryFolder(t);
+  const upstream = await startUpstream(t, ({ url }) => ({ body: url }));
+  const settings = { folder, port: await freePort(), upstream: upstream.port, workers: 1 };
+  const program = await nginx(settings);
+  const files = join(folder, 'nginx', 'files');
+  await mkdir(files);
+  const large = Array.from({ length: 50_000 }, (_, line) => `line ${line}\n`).join('');
+  writeFileSync(join(files, 'small.txt'), 'small');
+  writeFileSync(join(files, 'large.txt'), large);
+  const to = join(folder, 'recording');
+  const recording = await record(t, { to, program, port: settings.port });
+  const client = await Client.connect(settings.port);
+  const exchanges: Exchange[] = [];
+  for (const path of ['/files/small.txt', '/files/large.txt', '/called', '/files/small.txt']) {
+    exchanges.push(await client.http('GET', path, ''));
+  }
+  client.close();
+  const { code, stderr } = await stop(recording);
+  assert.equal(code, 0, stderr);
+  assert.deepEqual(
+    exchanges.map(({ response }) => parts(response).body),
+    ['small', large, '/called', 'small'],
+  );
+  const sessions = await requestSessions(to);
+  assert.deepEqual(
+    sessions.map(({ request, response }) => ({ request, response })),
+    exchanges,
+  );
+  assert.deepEqual(
+    sessions.map(({ calls, incomplete }) => [calls.length, incomplete]),
+    [
+      [0, false],
+      [0, false],
+      [1, false],
+      [0, false],
+    ],
+  );
+});
+
 test('a changed answer of nginx is a red replay that names it', { skip }, async (t) => {
   const { settings, recording } = await recorded(t, 1);
   const { code, stdout, stderr } = await replay(t, recording, await nginx(settings, 'answer'));

@@ -1,20 +1,19 @@
 /** A recorded session against its replay: the response, and every outbound call. */
 import { clip } from '../protocols/bytes.ts';
 import { describeCall } from '../protocols/describe.ts';
+import { parseHttpRequest } from '../protocols/http.ts';
 import { isRedisConnectionCommand, parseRedisCommands } from '../protocols/redis.ts';
 import { outboundCalls, type CallOutbound, type Session } from '../recording/model.ts';
 import { valueDifference, type Difference } from './difference.ts';
 import { compareRequests, compareResponses } from './message.ts';
 import { noiseOf, type Noise } from './noise.ts';
+import { callKey, type Shares } from './overlap.ts';
 
 /** How to compare. */
 export interface CompareOptions {
   noise?: Noise;
-  /**
-   * Recorded calls that other sessions' replays were answered with, as `callKey` gives them: where sessions
-   * overlap, one may have made a call that is recorded with the other.
-   */
-  answeredElsewhere?: ReadonlySet<string>;
+  /** Where sessions overlap, one may have made a call that is recorded with the other. */
+  shares?: Shares | undefined;
 }
 
 /** What a comparison found. */
@@ -22,11 +21,6 @@ export interface Comparison {
   Differences: Difference[];
   /** What a reader should know, but what fails nothing. */
   Notes: string[];
-}
-
-/** Names a recorded call of a session. */
-export function callKey(sessionId: string, actionIndex: number): string {
-  return `${sessionId}#${actionIndex}`;
 }
 
 /** Compares a recorded session with its replay. */
@@ -38,7 +32,7 @@ export function compareSessions(
   const noise = options.noise ?? noiseOf();
   const comparison: Comparison = { Differences: [], Notes: [] };
   comparison.Differences.push(...compareReturn(recorded, replayed, noise));
-  compareCalls(recorded, replayed, noise, options.answeredElsewhere ?? new Set(), comparison);
+  compareCalls(recorded, replayed, noise, options.shares, comparison);
   const others = recorded.Actions.filter((action) => action.ActionType !== 'CallOutbound').length;
   if (others > 0)
     comparison.Notes.push(`${others} recorded datagrams, appended files or storage reads are not compared`);
@@ -61,7 +55,7 @@ function compareCalls(
   recorded: Session,
   replayed: Session,
   noise: Noise,
-  elsewhere: ReadonlySet<string>,
+  shares: Shares | undefined,
   into: Comparison,
 ): void {
   const calls = outboundCalls(recorded);
@@ -74,7 +68,10 @@ function compareCalls(
       continue;
     }
     if (matched.SessionId !== '' && matched.SessionId !== recorded.SessionId) {
-      into.Notes.push(`${describeCall(call)} was answered from session ${matched.SessionId}`);
+      if (shares?.tooMany.has(call) === true) into.Differences.push(repeatedCall('calls', call));
+      else if (shares?.members.has(matched.SessionId) !== true && isWorkOfItsOwn(call))
+        into.Differences.push(borrowedCall(call, matched.SessionId));
+      else into.Notes.push(`${describeCall(call)} was answered from session ${matched.SessionId}`);
       continue;
     }
     const found = byIndex.get(matched.ActionIndex);
@@ -93,7 +90,7 @@ function compareCalls(
   }
   for (const [position, call] of calls.entries()) {
     if (answered.has(call.ActionIndex)) continue;
-    if (elsewhere.has(callKey(recorded.SessionId, call.ActionIndex))) {
+    if (shares?.answeredElsewhere.has(callKey(recorded.SessionId, call.ActionIndex)) === true) {
       into.Notes.push(`${describeCall(call)} was made by another session of the overlap group`);
     } else if (isConnectionCall(call) || isSelectOfSetUp(calls, position)) {
       into.Notes.push(`${describeCall(call)} was not made: its connection was there already`);
@@ -158,6 +155,19 @@ function repeatedCall(path: string, call: CallOutbound): Difference {
   };
 }
 
+/** It got an answer, but in the recording this session does not ask so. */
+function borrowedCall(call: CallOutbound, session: string): Difference {
+  const said = describeCall(call);
+  return {
+    Kind: 'call-extra',
+    Path: `replayed calls[${call.ActionIndex}]`,
+    Recorded: null,
+    Replayed: said,
+    Text: `call not in the recording of this session: ${said}`,
+    Details: [`it was answered as in session ${session}`],
+  };
+}
+
 function missingCall(path: string, call: CallOutbound): Difference {
   const said = describeCall(call);
   return {
@@ -174,6 +184,18 @@ function isErrno(error: string): boolean {
   return /^E[A-Z0-9]+$/.test(error);
 }
 
+/** Whether a call is more than setting a connection up, as a pool does at any moment; bytes of no known protocol may be that. */
+function isWorkOfItsOwn(call: CallOutbound): boolean {
+  const commands = parseRedisCommands(call.Request);
+  if (commands === undefined) return parseHttpRequest(call.Request) !== undefined;
+  return !isRedisConnectionCommand(commands) && !isSelect(call);
+}
+
+function isSelect(call: CallOutbound): boolean {
+  const [name] = parseRedisCommands(call.Request)?.[0] ?? [];
+  return name !== undefined && new TextDecoder().decode(name).toUpperCase() === 'SELECT';
+}
+
 function isConnectionCall(call: CallOutbound): boolean {
   const commands = parseRedisCommands(call.Request);
   return commands !== undefined && isRedisConnectionCommand(commands);
@@ -182,10 +204,7 @@ function isConnectionCall(call: CallOutbound): boolean {
 /** `SELECT` changes data like nothing else, unless it only ends the set-up of a new connection. */
 function isSelectOfSetUp(calls: readonly CallOutbound[], position: number): boolean {
   const call = calls[position];
-  const [name] = call === undefined ? [] : (parseRedisCommands(call.Request)?.[0] ?? []);
-  if (call === undefined || name === undefined || new TextDecoder().decode(name).toUpperCase() !== 'SELECT') {
-    return false;
-  }
+  if (call === undefined || !isSelect(call)) return false;
   const before = calls.slice(0, position).filter((one) => one.ConnectionId === call.ConnectionId);
   const last = before.at(-1);
   return last !== undefined && isConnectionCall(last);

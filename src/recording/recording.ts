@@ -173,9 +173,14 @@ export class Recording {
 
   async #open(file: string): Promise<FileHandle> {
     const path = join(this.directory, file);
-    return open(path).catch((error: unknown) => {
-      throw new KoalaError(`${path} cannot be read: ${describeSystemError(error)}`);
+    const cannot = (what: string): KoalaError => new KoalaError(`${path} cannot be read: ${what}`);
+    const handle = await open(path).catch((error: unknown) => {
+      throw cannot(describeSystemError(error));
     });
+    // A directory can be opened, but not read.
+    if ((await handle.stat()).isFile()) return handle;
+    await handle.close();
+    throw cannot('it is not a file');
   }
 }
 

@@ -1,6 +1,6 @@
 /** Which sessions of a recording are replayed, and in which order. */
 import { KoalaError } from '../errors.ts';
-import { isBoot, listenerOf, type Session } from '../recording/model.ts';
+import { isBoot, listenerOf, outboundCalls, type Session } from '../recording/model.ts';
 import { describeTorn, type Place, type Recording } from '../recording/recording.ts';
 
 /** What will be replayed. */
@@ -9,6 +9,8 @@ export interface Plan {
   places: Place[];
   /** The addresses at which they came in. */
   listeners: Set<string>;
+  /** How many outbound calls the boot sessions have. */
+  bootCalls: number;
   skipped: { SessionId: string; Reason: string }[];
   warnings: string[];
 }
@@ -16,11 +18,12 @@ export interface Plan {
 /** Reads the recording once and plans its replay; `only` are ids, or unique beginnings of ids. */
 export async function planReplay(recording: Recording, only: readonly string[]): Promise<Plan> {
   const chosen: { place: Place; at: bigint }[] = [];
-  const plan: Plan = { places: [], listeners: new Set(), skipped: [], warnings: [] };
+  const plan: Plan = { places: [], listeners: new Set(), bootCalls: 0, skipped: [], warnings: [] };
   const wanted = new Map(only.map((id) => [id, 0]));
   let sessions = 0;
   for await (const { session, place } of recording.sessions()) {
     sessions += 1;
+    if (isBoot(session)) plan.bootCalls += outboundCalls(session).length;
     if (only.length > 0 && !want(wanted, session.SessionId)) continue;
     const reason = whyNot(session);
     if (reason !== undefined) {

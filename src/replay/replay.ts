@@ -3,7 +3,7 @@
  * request after another is sent to it, and what it does is compared. The agent reports facts; the verdict is
  * made here, by `src/diff`. Nothing here touches the network itself.
  */
-import { callKey, compareSessions, noiseOf, type Noise } from '../diff/index.ts';
+import { compareSessions, noiseOf, shareOut, type Noise, type Shares } from '../diff/index.ts';
 import { errorMessage, KoalaError } from '../errors.ts';
 import { requireLinux } from '../native/binaries.ts';
 import { show } from '../protocols/bytes.ts';
@@ -77,7 +77,7 @@ export async function replay(options: ReplayOptions): Promise<ReplayResult> {
     });
     const run = new Run(options, recording, plan, agent, program);
     const sessions = await run.replayAll();
-    return conclude(options, plan, sessions, run.problems, performance.now() - startedAt);
+    return conclude(options, plan, sessions, run, performance.now() - startedAt);
   } finally {
     await program?.stop();
     await agent.finish().catch(() => undefined);
@@ -99,9 +99,18 @@ function replayEnvironment(options: ReplayOptions): NodeJS.ProcessEnv {
   };
 }
 
+/** A replayed session of an overlap group. */
+interface Overlapping {
+  recorded: Session;
+  replayed: Session;
+  result: SessionResult;
+}
+
 /** One run over a plan. */
 class Run {
   readonly problems: string[] = [];
+  /** Calls that the program made outside any session. */
+  bootCalls = 0;
   readonly #options: ReplayOptions;
   readonly #recording: Recording;
   readonly #plan: Plan;
@@ -111,7 +120,7 @@ class Run {
   readonly #timeout: number;
   readonly #signal: AbortSignal;
   /** Sessions of overlap groups: their verdict waits for the calls of the others. */
-  readonly #overlapping: { recorded: Session; replayed: Session; result: SessionResult }[] = [];
+  readonly #overlapping: Overlapping[] = [];
 
   constructor(options: ReplayOptions, recording: Recording, plan: Plan, agent: Agent, program: Program) {
     this.#options = options;
@@ -179,7 +188,7 @@ class Run {
     result.Calls.Answered = calls.filter(
       ({ Matched }) => Matched !== null && Matched.ActionIndex >= 0,
     ).length;
-    if (session.OverlapGroup === '') this.#judge(result, session, replayed, new Set());
+    if (session.OverlapGroup === '') this.#judge(result, session, replayed, undefined);
     else this.#overlapping.push({ recorded: session, replayed, result });
     return result;
   }
@@ -188,11 +197,11 @@ class Run {
     result: SessionResult,
     recorded: Session,
     replayed: Session,
-    answeredElsewhere: ReadonlySet<string>,
+    shares: Shares | undefined,
   ): void {
     const { Differences, Notes } = compareSessions(recorded, replayed, {
       noise: this.#noise,
-      answeredElsewhere,
+      shares,
     });
     result.Differences = Differences;
     result.Notes = Notes;
@@ -201,7 +210,8 @@ class Run {
 
   /** What the program asked outside any session is compared too: a call that nothing answered is a new one. */
   async #judgeBoot(): Promise<void> {
-    const { BootUnmatched } = await this.#agent.control.status();
+    const { BootCalls, BootUnmatched } = await this.#agent.control.status();
+    this.bootCalls = BootCalls;
     for (const { Peer, Request, Reason } of BootUnmatched) {
       if (this.#noise(`boot.${Peer}`)) continue;
       const said = show(new TextEncoder().encode(Request));
@@ -212,17 +222,15 @@ class Run {
   }
 
   #judgeOverlapping(): void {
-    const elsewhere = new Set<string>();
-    for (const { recorded, replayed } of this.#overlapping) {
-      for (const { Matched } of outboundCalls(replayed)) {
-        if (Matched === null || Matched.ActionIndex < 0) continue;
-        if (Matched.SessionId !== '' && Matched.SessionId !== recorded.SessionId) {
-          elsewhere.add(callKey(Matched.SessionId, Matched.ActionIndex));
-        }
-      }
+    const groups = new Map<string, Overlapping[]>();
+    for (const one of this.#overlapping) {
+      const { OverlapGroup } = one.recorded;
+      groups.set(OverlapGroup, [...(groups.get(OverlapGroup) ?? []), one]);
     }
-    for (const { recorded, replayed, result } of this.#overlapping)
-      this.#judge(result, recorded, replayed, elsewhere);
+    for (const group of groups.values()) {
+      const shares = shareOut(group);
+      for (const { recorded, replayed, result } of group) this.#judge(result, recorded, replayed, shares);
+    }
   }
 
   /** After a failed session: whether there is anything left to replay against. */
@@ -244,7 +252,7 @@ function conclude(
   options: ReplayOptions,
   plan: Plan,
   sessions: SessionResult[],
-  problems: readonly string[],
+  run: Run,
   milliseconds: number,
 ): ReplayResult {
   const passed = sessions.filter((session) => session.Passed).length;
@@ -254,13 +262,17 @@ function conclude(
     calls.Replayed += Calls.Replayed;
     calls.Answered += Calls.Answered;
   }
-  const all = [...problems];
+  const all = [...run.problems];
   // A session that got no answer says nothing about its calls.
   const expected = sessions.reduce((sum, { Error, Calls }) => sum + (Error === '' ? Calls.Recorded : 0), 0);
   if (sessions.length === 0) all.push('no session was replayed');
   else if (expected > 0 && calls.Replayed === 0) {
     all.push(
       `the recording has ${expected} outbound calls and the replay saw none: the program is not covered`,
+    );
+  } else if (plan.bootCalls > 0 && calls.Replayed === 0 && run.bootCalls === 0) {
+    all.push(
+      `the recording has ${plan.bootCalls} outbound calls outside of requests and the replay saw none at all`,
     );
   }
   return {

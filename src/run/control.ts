@@ -17,6 +17,8 @@ export interface Status {
   Pids: number[];
   /** Why writing stopped, if it did; else empty. */
   Error: string;
+  /** Replay: how many calls were made outside any session. */
+  BootCalls: number;
   /** Replay: the last calls, made outside any session, that nothing recorded answers. */
   BootUnmatched: UnmatchedCall[];
 }
@@ -142,6 +144,7 @@ function readStatus(content: Buffer): Status {
     Unresolved: array(from['Unresolved']).filter((item) => typeof item === 'string'),
     Pids: array(from['Pids']).filter((item) => typeof item === 'number'),
     Error: text(from['Error']),
+    BootCalls: number(members(from['Boot'])['Calls']),
     BootUnmatched: array(members(from['Boot'])['Unmatched']).map((item) => {
       const call = members(item);
       return { Peer: text(call['Peer']), Request: text(call['Request']), Reason: text(call['Reason']) };

@@ -11,7 +11,10 @@ const MILLISECONDS: Readonly<Record<string, number>> = {
   h: 3_600_000,
 };
 
-/** A duration in milliseconds; `name` is the option that it was given to. */
+/** The longest time that Node's timers take, in whole days less what is added to them: 24 days. */
+const LONGEST = 24 * 24 * 3_600_000;
+
+/** A duration in milliseconds, from one up; `name` is the option that it was given to. */
 export function parseDuration(name: string, text: string): number {
   const parts = [...text.matchAll(/(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)/gy)];
   const understood = parts.reduce((length, [all]) => length + all.length, 0);
@@ -20,7 +23,14 @@ export function parseDuration(name: string, text: string): number {
       `${name}: ${JSON.stringify(text)} is not a duration; write it like 30s, 500ms or 1m30s`,
     );
   }
-  return parts.reduce((sum, [, number, unit]) => sum + Number(number) * (MILLISECONDS[unit ?? ''] ?? 0), 0);
+  const sum = parts.reduce(
+    (before, [, number, unit]) => before + Number(number) * (MILLISECONDS[unit ?? ''] ?? 0),
+    0,
+  );
+  if (sum < 1 || sum > LONGEST) {
+    throw new KoalaError(`${name}: ${JSON.stringify(text)} is out of range; it can be 1ms to ${LONGEST / 3_600_000}h`);
+  }
+  return sum;
 }
 
 /** Milliseconds in words: `850 ms`, `12.3 s`. */

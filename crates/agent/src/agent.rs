@@ -31,6 +31,7 @@ use crate::record::{Progress, RecordError, Recorder};
 use crate::replay::desk::{Desk, Router};
 use crate::replay::past::Past;
 use crate::replay::table::Table;
+use crate::replay::talks::Matching;
 use crate::replay::{Inside, Outside, ReplayError};
 use crate::status::{BootStatus, Ready, Status, UnmatchedStatus};
 
@@ -166,7 +167,7 @@ impl Agent {
         fs::create_dir_all(&runtime_dir).map_err(system(directory.clone()))?;
         let target = config.log_target.clone().unwrap_or_else(|| Target::File(runtime_dir.join("agent.log")));
         let logger = Logger::open(&target, config.log_level, config.log_format)
-            .map_err(system(format!("the log file ({target:?})")))?;
+            .map_err(system(format!("the log can't be written (KOALA_LOG_FILE, {target})")))?;
         let mode = match options.task {
             Task::Record { .. } => Mode::Record,
             Task::Replay { .. } => Mode::Replay,
@@ -209,7 +210,8 @@ impl Agent {
                 for warning in &past.warnings {
                     logger.warn(format_args!("{warning}"));
                 }
-                let desk = Arc::new(Desk::new(past.clone(), config.strategy));
+                let matching = Matching { strategy: config.strategy, threshold: config.threshold };
+                let desk = Arc::new(Desk::new(past.clone(), matching));
                 let sink = Box::new(Router(desk.clone()));
                 let follower = Follower::new(arena.arena(), assembly, processes.clone(), sink, true);
                 let table = Table::new(arena.arena(), &config, past.clone());

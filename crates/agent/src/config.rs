@@ -98,6 +98,8 @@ pub struct Config {
     pub bypass_addrs: Vec<Address>,
     /// `KOALA_REPLAYING_MATCH_STRATEGY`.
     pub strategy: Strategy,
+    /// `KOALA_REPLAYING_MATCH_THRESHOLD`: the mark, from 0 to 1, that a changed call needs.
+    pub threshold: f64,
     /// `KOALA_GC_GLOBAL_STATUS_TIMEOUT`.
     pub gc_timeout: Duration,
     /// `KOALA_LOG_FILE`; `None`: a file in the runtime directory.
@@ -120,6 +122,7 @@ impl Default for Config {
             bypass_ports: Vec::new(),
             bypass_addrs: Vec::new(),
             strategy: Strategy::Auto,
+            threshold: koala_matcher::THRESHOLD,
             gc_timeout: Duration::from_secs(5),
             log_target: None,
             log_level: Level::Info,
@@ -192,6 +195,12 @@ impl Config {
                         _ => return None,
                     })
                 },
+            )?,
+            threshold: reader.value(
+                "KOALA_REPLAYING_MATCH_THRESHOLD",
+                "a number from 0 to 1",
+                default.threshold,
+                |text| text.parse().ok().filter(|threshold| (0.0..=1.0).contains(threshold)),
             )?,
             gc_timeout: reader.value(
                 "KOALA_GC_GLOBAL_STATUS_TIMEOUT",
@@ -316,6 +325,7 @@ mod tests {
             ("KOALA_OUTBOUND_BYPASS_PORT", "9000, 9003"),
             ("KOALA_OUTBOUND_BYPASS_ADDR", "10.0.0.1:80,:53,[::1]:99"),
             ("KOALA_REPLAYING_MATCH_STRATEGY", "exact"),
+            ("KOALA_REPLAYING_MATCH_THRESHOLD", "0.9"),
             ("KOALA_GC_GLOBAL_STATUS_TIMEOUT", "2m"),
             ("KOALA_LOG_FILE", "STDERR"),
             ("KOALA_LOG_LEVEL", "WARN"),
@@ -335,6 +345,7 @@ mod tests {
             [Address::V4([10, 0, 0, 1], 80), Address::V4([0; 4], 53), Address::V6(v6_loopback, 99)]
         );
         assert_eq!(config.strategy, Strategy::Exact);
+        assert!((config.threshold - 0.9).abs() < f64::EPSILON);
         assert_eq!(config.gc_timeout, Duration::from_secs(120));
         assert_eq!(config.log_target, Some(Target::Stderr));
         assert_eq!(config.log_level, Level::Warn);
@@ -355,6 +366,9 @@ mod tests {
             ("KOALA_OUTBOUND_BYPASS_PORT", "0"),
             ("KOALA_OUTBOUND_BYPASS_ADDR", "10.0.0.1"),
             ("KOALA_REPLAYING_MATCH_STRATEGY", "best"),
+            ("KOALA_REPLAYING_MATCH_THRESHOLD", "high"),
+            ("KOALA_REPLAYING_MATCH_THRESHOLD", "1.1"),
+            ("KOALA_REPLAYING_MATCH_THRESHOLD", "NaN"),
             ("KOALA_GC_GLOBAL_STATUS_TIMEOUT", "5"),
             ("KOALA_LOG_LEVEL", "LOUD"),
             ("KOALA_LOG_FORMAT", "XML"),

@@ -97,6 +97,8 @@ struct Sending {
     bytes: u64,
     /// Bytes crossed that the log does not have: the count says nothing.
     gap: bool,
+    /// The process that last sent on it, or that opened it. Others that have it by a fork only close their copy.
+    user: u64,
 }
 
 /// The program's own ends of the connections it has opened.
@@ -122,7 +124,13 @@ impl Sendings {
                     // The same connect, told a second time.
                     Some(known) if known.connection == event.connection => {}
                     _ => {
-                        let sending = Sending { connection: event.connection, local, bytes: 0, gap: false };
+                        let sending = Sending {
+                            connection: event.connection,
+                            local,
+                            bytes: 0,
+                            gap: false,
+                            user: event.process,
+                        };
                         self.by_local.insert(key, sending);
                         self.locals.insert(event.connection, key);
                     }
@@ -136,7 +144,13 @@ impl Sendings {
                     known.connection = event.connection;
                     self.locals.insert(event.connection, key);
                 } else if local != Address::None && event.result == 0 {
-                    let sending = Sending { connection: event.connection, local, bytes: 0, gap: true };
+                    let sending = Sending {
+                        connection: event.connection,
+                        local,
+                        bytes: 0,
+                        gap: true,
+                        user: event.process,
+                    };
                     self.by_local.insert(key, sending);
                     self.locals.insert(event.connection, key);
                 }
@@ -144,6 +158,7 @@ impl Sendings {
             EventKind::Send => {
                 if let Some(sending) = self.of(event.connection) {
                     sending.bytes += event.payload.len() as u64;
+                    sending.user = event.process;
                 }
             }
             EventKind::Gap => {
@@ -152,6 +167,9 @@ impl Sendings {
                 }
             }
             EventKind::Close => {
+                if self.of(event.connection).is_some_and(|known| known.user != event.process) {
+                    return;
+                }
                 if let Some(local) = self.locals.remove(&event.connection)
                     && self.by_local.get(&local).is_some_and(|known| known.connection == event.connection)
                 {

@@ -101,6 +101,16 @@ pub enum Target {
     File(PathBuf),
 }
 
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Stdout => f.write_str("STDOUT"),
+            Self::Stderr => f.write_str("STDERR"),
+            Self::File(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
 enum Sink {
     Stdout,
     Stderr,

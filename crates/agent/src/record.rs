@@ -39,6 +39,30 @@ pub enum RecordError {
         /// What the system said.
         error: io::Error,
     },
+    /// The directory is somebody else's.
+    #[error(
+        "can't record to {}: it is not a recording, and has {name} in it; accepted: a recording, or a directory \
+         that is empty or does not exist", .path.display()
+    )]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+        /// What is in it.
+        name: String,
+    },
+}
+
+/// Something in a directory without a manifest that no recorder has left there.
+fn foreign(directory: &Path) -> io::Result<Option<String>> {
+    for entry in fs::read_dir(directory)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        let own = name.ends_with(".cborseq") || name.starts_with("manifest.json");
+        // A mount point, or a directory that is kept in a repository.
+        if !(own || name.starts_with('.') || name == "lost+found") {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
 }
 
 /// How a recording goes; shared with those who are asked.
@@ -108,7 +132,11 @@ impl Recorder {
                     ..earlier
                 };
             }
-            Err(ManifestError::Missing(_)) => {}
+            Err(ManifestError::Missing(_)) => {
+                if let Some(name) = foreign(directory).map_err(refuse)? {
+                    return Err(RecordError::Foreign { path: directory.to_owned(), name });
+                }
+            }
             Err(error) => return Err(error.into()),
         }
         let name = format!("sessions-{:020}-{}.cborseq", clock::now(), std::process::id());

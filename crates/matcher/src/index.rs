@@ -30,6 +30,8 @@ const NEXT_IN_ORDER: f64 = 0.06;
 #[derive(Debug)]
 pub struct Index {
     strategy: Strategy,
+    /// The mark that a changed call needs.
+    threshold: f64,
     peers: Table<Box<str>>,
     calls: Vec<Call>,
     used: Vec<bool>,
@@ -67,6 +69,7 @@ impl Index {
     pub fn new<'a>(strategy: Strategy, calls: impl IntoIterator<Item = RecordedCall<'a>>) -> Self {
         let mut index = Self {
             strategy,
+            threshold: THRESHOLD,
             peers: Table::default(),
             calls: Vec::new(),
             used: Vec::new(),
@@ -79,6 +82,13 @@ impl Index {
         }
         index.find_crowds();
         index
+    }
+
+    /// The mark that a changed call needs, from 0 to 1, where it is to be another than [`THRESHOLD`].
+    #[must_use]
+    pub fn with_threshold(mut self, threshold: f64) -> Self {
+        self.threshold = threshold;
+        self
     }
 
     /// The number of recorded calls.
@@ -248,12 +258,12 @@ impl Index {
         let mut weighed = weighed.into_iter();
         let best = weighed.next();
         let second = weighed.next();
-        let Some(best) = best.filter(|best| best.mark >= THRESHOLD) else {
+        let Some(best) = best.filter(|best| best.mark >= self.threshold) else {
             if facts.read_only {
                 // What was changed in the same way before, and answered.
                 if let Some(call) = self.tables.arguments.last(mix(peer, keys.arguments)) {
                     let decision = self.found(call, request, Way::Again, None);
-                    if decision.mark >= THRESHOLD {
+                    if decision.mark >= self.threshold {
                         return decision;
                     }
                 }

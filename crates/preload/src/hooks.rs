@@ -10,7 +10,7 @@ use koala_events::Address;
 use crate::environment;
 use crate::operation::transfer::{self, Payload};
 use crate::operation::{
-    accept, close, connect, duplicate, listen, peer, process, shutdown, socket, system_call, wait,
+    accept, close, connect, duplicate, listen, peer, process, send_file, shutdown, socket, system_call, wait,
 };
 use crate::symbol::{Symbol, Unavailable};
 use crate::sys::{IoVec, Message};
@@ -76,6 +76,9 @@ hooks! {
     /// connect(2)
     fn connect(fd: c_int, name: *const u8, length: u32) -> c_int
         = |real| connect::connect(fd, name, length, |name, length| real(fd, name, length));
+    /// getsockopt(2)
+    fn getsockopt(fd: c_int, level: c_int, name: c_int, value: *mut c_void, length: *mut u32) -> c_int
+        = |real| connect::option(fd, level, name, value.cast(), || real(fd, level, name, value, length));
     /// getpeername(2)
     fn getpeername(fd: c_int, name: *mut u8, length: *mut u32) -> c_int
         = |real| peer::peer(fd, name, length, || real(fd, name, length));
@@ -92,6 +95,9 @@ hooks! {
     /// close(2), as glibc also exports it
     fn __close(fd: c_int) -> c_int
         = |real| close::close(fd, || real(fd));
+    /// fclose(3)
+    fn fclose(stream: *mut c_void) -> c_int
+        = |real| close::close_stream(stream, || real(stream));
     /// close_range(2)
     fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int
         = |real| close::close_range(first, last, flags as u32, || real(first, last, flags));
@@ -145,6 +151,15 @@ hooks! {
     fn pwritev2(fd: c_int, vector: *const IoVec, count: c_int, offset: i64, flags: c_int) -> isize
         = |real| transfer::send(fd, Payload::vector(vector, count.max(0) as usize), NOBODY,
             || real(fd, vector, count, offset, flags));
+    /// sendfile(2)
+    fn sendfile(fd: c_int, file: c_int, offset: *mut i64, count: usize) -> isize
+        = |real| send_file::send_file(fd, file, offset, count, || real(fd, file, offset, count));
+    /// sendfile(2) with 64-bit offsets, which it has anyhow
+    fn sendfile64(fd: c_int, file: c_int, offset: *mut i64, count: usize) -> isize
+        = |real| send_file::send_file(fd, file, offset, count, || real(fd, file, offset, count));
+    /// splice(2)
+    fn splice(from: c_int, from_offset: *mut i64, to: c_int, to_offset: *mut i64, count: usize, flags: c_uint) -> isize
+        = |real| send_file::splice(from, to, || real(from, from_offset, to, to_offset, count, flags));
 }
 
 // Receiving.

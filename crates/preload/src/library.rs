@@ -150,6 +150,15 @@ pub(crate) fn log_if_attached() -> Option<Log> {
 
 #[cold]
 fn attach_once() -> bool {
+    // A signal handler that sends would wait for the thread that it has interrupted; one that jumps out would
+    // leave the others waiting.
+    let blocked = sys::SignalsBlocked::new();
+    let attached = attach_alone();
+    drop(blocked);
+    attached
+}
+
+fn attach_alone() -> bool {
     loop {
         match STATE.compare_exchange(READY, ATTACHING, Ordering::Acquire, Ordering::Acquire) {
             Ok(_) => break,
@@ -180,6 +189,9 @@ fn attach_once() -> bool {
 /// A process that was forked from one that was attached becomes one of its own. The child has one thread.
 #[cold]
 pub(crate) fn forked() {
+    // The thread of the parent that was attaching does not exist here. What it has opened is the child's to
+    // close with the rest: it is marked close-on-exec.
+    let _ = STATE.compare_exchange(ATTACHING, READY, Ordering::Relaxed, Ordering::Relaxed);
     if STATE.load(Ordering::Acquire) != ATTACHED {
         return;
     }

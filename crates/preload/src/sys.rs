@@ -201,6 +201,36 @@ pub(crate) fn set_errno(value: c_int) {
     }
 }
 
+/// As long as it lives, no signal handler runs on this thread.
+pub(crate) struct SignalsBlocked {
+    /// The mask that was.
+    before: u64,
+}
+
+impl SignalsBlocked {
+    /// `SIG_BLOCK` and `SIG_SETMASK` (rt_sigprocmask(2)).
+    const BLOCK: usize = 0;
+    const SET: usize = 2;
+
+    pub(crate) fn new() -> Self {
+        Self { before: Self::mask(Self::BLOCK, u64::MAX) }
+    }
+
+    fn mask(how: usize, set: u64) -> u64 {
+        let mut before = 0u64;
+        let (new, old) = (&raw const set as usize, &raw mut before as usize);
+        // SAFETY: two sets of ours; the kernel's have eight bytes.
+        unsafe { call(nr::__NR_rt_sigprocmask, [how, new, old, 8, 0, 0]) };
+        before
+    }
+}
+
+impl Drop for SignalsBlocked {
+    fn drop(&mut self) {
+        Self::mask(Self::SET, self.before);
+    }
+}
+
 /// A word that a forked child finds zero: how a process learns that it is not the one that it was, however it
 /// was forked. Null where the kernel cannot do that (before Linux 4.14).
 pub(crate) fn wiped_on_fork() -> *const AtomicU64 {

@@ -7,7 +7,6 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use koala_events::Address;
-use koala_matcher::Strategy;
 use koala_session::model::{Action, CallOutbound, Matched, Session};
 use tokio::sync::oneshot;
 
@@ -15,7 +14,7 @@ use crate::follow::{Caller, Sink};
 use crate::net;
 use crate::replay::past::Past;
 use crate::replay::redis;
-use crate::replay::talks::{Answer, Book, FailedConnect, Talk, Talks, connect_failed, peer_of};
+use crate::replay::talks::{Answer, Book, FailedConnect, Matching, Talk, Talks, connect_failed, peer_of};
 
 /// How many unmatched calls outside of sessions are kept for those who ask.
 const UNMATCHED: usize = 100;
@@ -101,7 +100,7 @@ impl State {
 #[derive(Debug)]
 pub struct Desk {
     past: Arc<Past>,
-    strategy: Strategy,
+    matching: Matching,
     state: Mutex<State>,
 }
 
@@ -111,8 +110,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Desk {
     /// A desk for the replay of a recording.
-    pub fn new(past: Arc<Past>, strategy: Strategy) -> Self {
-        let boot = Book::new(strategy, past.boot.clone());
+    pub fn new(past: Arc<Past>, matching: Matching) -> Self {
+        let boot = Book::new(matching, past.boot.clone());
         let state = State {
             flights: HashMap::new(),
             boot,
@@ -120,7 +119,7 @@ impl Desk {
             boot_calls: 0,
             unmatched: VecDeque::new(),
         };
-        Self { past, strategy, state: Mutex::new(state) }
+        Self { past, matching, state: Mutex::new(state) }
     }
 
     /// Begins the replay of a session, whose request will come from `from`. The replayed session arrives at the
@@ -134,12 +133,12 @@ impl Desk {
         let (deliver, delivered) = oneshot::channel();
         let group = self.past.groups.get(&session.overlap_group).map(|talks| {
             let others = talks.iter().filter(|talk| talk.session_id != session.session_id);
-            Book::new(self.strategy, others.cloned().collect())
+            Book::new(self.matching, others.cloned().collect())
         });
         let flight = Arc::new(Flight {
             session_id: session.session_id.clone(),
             course: Mutex::new(Course {
-                book: Book::new(self.strategy, talks.talks.into_iter().map(Arc::new).collect()),
+                book: Book::new(self.matching, talks.talks.into_iter().map(Arc::new).collect()),
                 group,
                 failed: talks.failed,
                 made: Vec::new(),
@@ -402,5 +401,172 @@ impl Sink for Router {
             Some(deliver) => deliver.send(session).err(),
             None => Some(session),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use koala_session::model::{CallFromInbound, Connection, Peer};
+
+    const PEER: &str = "10.0.0.1:6379";
+    const FROM: Address = Address::V4([127, 0, 0, 1], 4000);
+
+    fn command(words: &[&str]) -> Vec<u8> {
+        let mut bytes = format!("*{}\r\n", words.len());
+        for word in words {
+            bytes.push_str(&format!("${}\r\n{word}\r\n", word.len()));
+        }
+        bytes.into_bytes()
+    }
+
+    fn call(index: u32, words: &[&str], response: &str) -> Action {
+        Action::CallOutbound(CallOutbound {
+            action_index: index,
+            connection_id: 1,
+            request: command(words),
+            response: response.as_bytes().to_vec(),
+            ..CallOutbound::default()
+        })
+    }
+
+    fn failed(index: u32, error: &str) -> Action {
+        Action::CallOutbound(CallOutbound {
+            action_index: index,
+            connection_id: 1,
+            error: error.to_owned(),
+            ..CallOutbound::default()
+        })
+    }
+
+    fn session(id: &str, actions: Vec<Action>) -> Session {
+        Session {
+            session_id: id.to_owned(),
+            call_from_inbound: Some(CallFromInbound {
+                peer: Peer { ip: "127.0.0.1".to_owned(), port: 4000, zone: String::new() },
+                ..CallFromInbound::default()
+            }),
+            actions,
+            connections: vec![Connection {
+                connection_id: 1,
+                peer: PEER.to_owned(),
+                protocol: "redis".to_owned(),
+                ..Connection::default()
+            }],
+            ..Session::default()
+        }
+    }
+
+    fn desk(recorded: &[&Session]) -> Arc<Desk> {
+        let mut past = Past::default();
+        for session in recorded {
+            past.add(session);
+        }
+        let matching =
+            Matching { strategy: koala_matcher::Strategy::Auto, threshold: koala_matcher::THRESHOLD };
+        Arc::new(Desk::new(Arc::new(past), matching))
+    }
+
+    fn caller(session: Option<Address>) -> Caller {
+        Caller { connection: 9, peer: net::parse_address(PEER), session }
+    }
+
+    fn answer(desk: &Desk, session: Option<Address>, words: &[&str]) -> (String, Matched) {
+        let Answer { talk, matched, .. } = desk.answer(&caller(session), PEER, &command(words));
+        let response = talk.map(|talk| String::from_utf8_lossy(&talk.response).into_owned());
+        (response.unwrap_or_default(), matched)
+    }
+
+    #[test]
+    fn a_session_has_its_own_answers_then_those_of_its_group_then_those_of_boot() {
+        let mut first = session("first", vec![call(3, &["GET", "a"], "first")]);
+        let mut second = session("second", vec![call(4, &["GET", "b"], "second")]);
+        first.overlap_group = "group".to_owned();
+        second.overlap_group = "group".to_owned();
+        let stranger = session("stranger", vec![call(5, &["GET", "c"], "stranger")]);
+        let mut boot = session("boot", vec![call(6, &["GET", "d"], "boot")]);
+        boot.call_from_inbound = None;
+        let desk = desk(&[&first, &second, &stranger, &boot]);
+        let (_flight, _delivered) = desk.admit(FROM, &first, Talks::of(&first));
+        let (response, matched) = answer(&desk, Some(FROM), &["GET", "a"]);
+        assert_eq!((response.as_str(), matched.session_id.as_str(), matched.action_index), ("first", "", 3));
+        let (response, matched) = answer(&desk, Some(FROM), &["GET", "b"]);
+        assert_eq!(
+            (response.as_str(), matched.session_id.as_str(), matched.action_index),
+            ("second", "second", 4)
+        );
+        let (response, matched) = answer(&desk, Some(FROM), &["GET", "d"]);
+        assert_eq!((response.as_str(), matched.session_id.as_str()), ("boot", "boot"));
+        let (response, matched) = answer(&desk, Some(FROM), &["GET", "c"]);
+        assert_eq!((response.as_str(), matched.action_index), ("", -1), "another session's is not its own");
+    }
+
+    #[test]
+    fn what_sets_a_connection_up_is_answered_from_anywhere_or_simulated() {
+        let first = session("first", vec![call(1, &["HELLO", "3"], "%0\r\n")]);
+        let second = session("second", vec![call(1, &["GET", "a"], "+a\r\n")]);
+        let desk = desk(&[&first, &second]);
+        let (_flight, _delivered) = desk.admit(FROM, &second, Talks::of(&second));
+        let (response, matched) = answer(&desk, Some(FROM), &["HELLO", "3"]);
+        assert_eq!((response.as_str(), matched.session_id.as_str()), ("%0\r\n", "first"));
+        let (response, matched) = answer(&desk, None, &["SELECT", "2"]);
+        assert_eq!((response.as_str(), matched.mark), ("+OK\r\n", 1.0));
+        assert!(matched.reason.starts_with("simulated"));
+    }
+
+    #[test]
+    fn what_nobody_asked_for_is_told_to_those_who_ask() {
+        let only = session("only", vec![call(1, &["GET", "a"], "+a\r\n")]);
+        let desk = desk(&[&only]);
+        assert_eq!(answer(&desk, None, &["GET", "x"]).0, "");
+        let (calls, unmatched) = desk.boot();
+        assert_eq!((calls, unmatched.len()), (1, 1));
+        assert_eq!(unmatched[0].peer, PEER);
+        assert!(unmatched[0].request.contains("GET"));
+    }
+
+    #[test]
+    fn a_replayed_session_accounts_for_each_of_its_calls() {
+        let recorded = session(
+            "recorded",
+            vec![
+                failed(1, "ECONNREFUSED"),
+                call(2, &["GET", "a"], "+1\r\n"),
+                call(3, &["GET", "b"], "+2\r\n"),
+            ],
+        );
+        let desk = desk(&[&recorded]);
+        let (flight, mut delivered) = desk.admit(FROM, &recorded, Talks::of(&recorded));
+        answer(&desk, Some(FROM), &["GET", "b"]);
+        let mut replayed = session(
+            "replayed",
+            vec![
+                failed(1, "ECONNREFUSED"),
+                failed(2, "ECONNREFUSED"),
+                call(3, &["GET", "b"], "+2\r\n"),
+                // Sent and not waited for: the server never saw to it.
+                call(4, &["GET", "a"], ""),
+                call(5, &["GET", "z"], ""),
+            ],
+        );
+        for action in &mut replayed.actions {
+            let Action::CallOutbound(call) = action else { continue };
+            call.connection_id = 9;
+        }
+        replayed.connections[0].connection_id = 9;
+        Router(desk.clone()).session(replayed);
+        let mut replayed = delivered.try_recv().unwrap();
+        desk.account(&flight, &mut replayed);
+        let indexes: Vec<i64> = replayed
+            .actions
+            .iter()
+            .filter_map(|action| match action {
+                Action::CallOutbound(call) => call.matched.as_ref().map(|matched| matched.action_index),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(indexes, [1, -1, 3, 2, -1]);
+        desk.dismiss(&FROM);
+        assert_eq!(desk.flights(), 0);
     }
 }

@@ -80,3 +80,54 @@ impl Table {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::SharedArena;
+    use crate::replay::talks::{FailedConnect, Talk};
+    use koala_events::Mode;
+
+    const DOWN: &str = "10.0.0.1:1";
+    const FLAKY: &str = "10.0.0.2:2";
+    const UNKNOWN: &str = "10.0.0.3:3";
+    const LET_THROUGH: &str = "10.0.0.4:4";
+
+    fn fails(peer: &str) -> Talks {
+        let failure = FailedConnect { action_index: 1, peer: peer.to_owned(), error: "ETIMEDOUT".to_owned() };
+        Talks { failed: vec![failure], ..Talks::default() }
+    }
+
+    fn reaches(peer: &str) -> Talks {
+        let talk = Talk { peer: peer.to_owned(), ..Talk::simulated(b"a".to_vec(), b"b".to_vec()) };
+        Talks { talks: vec![talk], ..Talks::default() }
+    }
+
+    #[test]
+    fn connects_do_what_they_did_in_the_session_that_is_replayed() {
+        let arena = SharedArena::new(Mode::Replay, 1 << 20).unwrap();
+        let mut past = Past::default();
+        past.peers.entry(DOWN.to_owned()).or_default().failures.insert("EHOSTUNREACH".to_owned(), 1);
+        let flaky = past.peers.entry(FLAKY.to_owned()).or_default();
+        flaky.reached = 5;
+        flaky.failures.insert("ETIMEDOUT".to_owned(), 1);
+        let config = Config { bypass_addrs: vec![net::parse_address(LET_THROUGH)], ..Config::default() };
+        let table = Table::new(arena.arena(), &config, Arc::new(past));
+        let outcome = |peer: &str| arena.arena().replay_table().outcome(&net::parse_address(peer), 111);
+        assert_eq!(outcome(DOWN), Outcome::Refuse(113));
+        assert_eq!(outcome(FLAKY), Outcome::Redirect);
+        assert_eq!(outcome(UNKNOWN), Outcome::Refuse(111));
+        assert_eq!(outcome(LET_THROUGH), Outcome::Bypass);
+
+        table.prepare(&fails(FLAKY));
+        assert_eq!(outcome(FLAKY), Outcome::Refuse(110));
+        table.restore(&fails(FLAKY));
+        assert_eq!(outcome(FLAKY), Outcome::Redirect);
+
+        // A session from elsewhere brings its peers with it; what is let through stays so.
+        table.prepare(&reaches(UNKNOWN));
+        table.prepare(&reaches(LET_THROUGH));
+        assert_eq!(outcome(UNKNOWN), Outcome::Redirect);
+        assert_eq!(outcome(LET_THROUGH), Outcome::Bypass);
+    }
+}

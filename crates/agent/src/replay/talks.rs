@@ -203,6 +203,15 @@ fn other_session(recorded: &str, replayed: &str) -> String {
     if recorded == replayed { String::new() } else { recorded.to_owned() }
 }
 
+/// How requests are matched with recorded calls.
+#[derive(Clone, Copy, Debug)]
+pub struct Matching {
+    /// How recorded calls are searched.
+    pub strategy: Strategy,
+    /// The mark, from 0 to 1, that a changed call needs.
+    pub threshold: f64,
+}
+
 /// Recorded calls that requests are matched with; each is used once.
 pub struct Book {
     talks: Vec<Arc<Talk>>,
@@ -219,7 +228,7 @@ impl std::fmt::Debug for Book {
 
 impl Book {
     /// A book of `talks`.
-    pub fn new(strategy: Strategy, talks: Vec<Arc<Talk>>) -> Self {
+    pub fn new(matching: Matching, talks: Vec<Arc<Talk>>) -> Self {
         let asked: Vec<usize> = talks
             .iter()
             .enumerate()
@@ -227,12 +236,13 @@ impl Book {
             .map(|(place, _)| place)
             .collect();
         let index = Index::new(
-            strategy,
+            matching.strategy,
             talks
                 .iter()
                 .filter(|talk| !talk.request.is_empty())
                 .map(|talk| RecordedCall { peer: &talk.peer, request: &talk.request }),
-        );
+        )
+        .with_threshold(matching.threshold);
         Self { talks, index, asked }
     }
 
@@ -265,5 +275,101 @@ impl Book {
     /// What the server of `peer` said before it was asked, on the first connection that has not been given it.
     pub fn greeting(&self, peer: &str, nth: usize) -> Option<&Arc<Talk>> {
         self.talks.iter().filter(|talk| talk.request.is_empty() && talk.first && talk.peer == peer).nth(nth)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(index: u32, connection: u64, request: &str, response: &str) -> Action {
+        Action::CallOutbound(CallOutbound {
+            action_index: index,
+            connection_id: connection,
+            request: request.as_bytes().to_vec(),
+            response: response.as_bytes().to_vec(),
+            ..CallOutbound::default()
+        })
+    }
+
+    fn connection(id: u64, peer: &str, protocol: &str, end: &str) -> Connection {
+        Connection {
+            connection_id: id,
+            direction: "outbound".to_owned(),
+            peer: peer.to_owned(),
+            protocol: protocol.to_owned(),
+            end: end.to_owned(),
+            ..Connection::default()
+        }
+    }
+
+    #[test]
+    fn what_a_server_says_unasked_goes_with_what_it_said_before() {
+        let session = Session {
+            actions: vec![call(1, 7, "", "WELCOME"), call(2, 7, "a", "1"), call(3, 7, "", "by the way")],
+            connections: vec![connection(7, "10.0.0.1:25", "", "")],
+            ..Session::default()
+        };
+        let talks = Talks::of(&session).talks;
+        let said: Vec<(&[u8], &[u8], bool)> =
+            talks.iter().map(|talk| (&talk.request[..], &talk.response[..], talk.first)).collect();
+        assert_eq!(said, [(&b""[..], &b"WELCOME"[..], true), (b"a", b"1by the way", false)]);
+        assert!(talks.iter().all(|talk| talk.peer == "10.0.0.1:25"));
+    }
+
+    #[test]
+    fn the_last_talk_ends_a_connection_as_it_ended() {
+        let closed = "HTTP/1.0 200 OK\r\n\r\nhello";
+        let kept = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+        let request = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+        let session = Session {
+            actions: vec![
+                call(1, 1, "a", "1"),
+                call(2, 1, "b", "2"),
+                call(3, 2, "a", "1"),
+                call(4, 3, request, closed),
+                call(5, 4, request, kept),
+            ],
+            connections: vec![
+                connection(1, "10.0.0.1:1", "", "peer-closed"),
+                connection(2, "10.0.0.1:1", "", "reset"),
+                connection(3, "10.0.0.1:80", "http", "closed"),
+                connection(4, "10.0.0.1:80", "http", "closed"),
+            ],
+            ..Session::default()
+        };
+        let after: Vec<After> = Talks::of(&session).talks.iter().map(|talk| talk.after).collect();
+        assert_eq!(after, [After::Open, After::Close, After::Reset, After::Close, After::Open]);
+    }
+
+    #[test]
+    fn a_failed_connect_is_no_talk() {
+        let failed = CallOutbound {
+            action_index: 1,
+            connection_id: 1,
+            error: "ETIMEDOUT".to_owned(),
+            ..CallOutbound::default()
+        };
+        let session = Session {
+            actions: vec![Action::CallOutbound(failed)],
+            connections: vec![connection(1, "10.0.0.1:1", "", "ETIMEDOUT")],
+            ..Session::default()
+        };
+        let Talks { talks, failed, .. } = Talks::of(&session);
+        assert!(talks.is_empty());
+        let expected =
+            FailedConnect { action_index: 1, peer: "10.0.0.1:1".to_owned(), error: "ETIMEDOUT".to_owned() };
+        assert_eq!(failed, [expected]);
+    }
+
+    #[test]
+    fn sessions_of_koala_1_have_peers_without_connections() {
+        use koala_session::model::{Peer, UnixAddr};
+        let tcp = Peer { ip: "10.0.0.1".to_owned(), port: 80, zone: String::new() };
+        let call = CallOutbound { peer: tcp, ..CallOutbound::default() };
+        assert_eq!(peer_of(&call, &[]), "10.0.0.1:80");
+        let unix = UnixAddr { name: "/run/x.sock".to_owned(), net: "unix".to_owned() };
+        let call = CallOutbound { unix_addr: unix, ..CallOutbound::default() };
+        assert_eq!(peer_of(&call, &[]), "unix:/run/x.sock");
     }
 }

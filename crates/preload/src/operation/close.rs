@@ -1,12 +1,13 @@
 //! Closing descriptors. What is known of one is forgotten before it is closed: afterwards another thread may
 //! have the same number for something else.
 
-use core::ffi::c_int;
+use core::ffi::{c_int, c_void};
 
 use koala_events::{Address, EventKind};
 
 use crate::descriptors;
 use crate::library;
+use crate::symbol::Symbol;
 use crate::sys;
 
 /// `CLOSE_RANGE_CLOEXEC` (close_range(2)): the descriptors are marked, not closed.
@@ -15,6 +16,23 @@ const CLOEXEC: u32 = 1 << 2;
 /// close(2).
 pub(crate) fn close(fd: c_int, real: impl FnOnce() -> c_int) -> c_int {
     forget(fd);
+    real()
+}
+
+/// fclose(3) and what else ends a stream: libc closes its descriptor by itself.
+pub(crate) fn close_stream<T>(stream: *mut c_void, real: impl FnOnce() -> T) -> T {
+    type FileNumber = unsafe extern "C" fn(*mut c_void) -> c_int;
+    static FILE_NUMBER: Symbol = Symbol::new(c"fileno");
+    if !stream.is_null() && library::is_active() {
+        let number = FILE_NUMBER.address();
+        if !number.is_null() {
+            let errno = sys::errno();
+            // SAFETY: fileno(3) has this type, and the stream is open until `real` closes it.
+            let fd = unsafe { core::mem::transmute::<*mut c_void, FileNumber>(number)(stream) };
+            sys::set_errno(errno);
+            forget(fd);
+        }
+    }
     real()
 }
 

@@ -47,11 +47,16 @@ pub(crate) unsafe fn connect(
         }
         return real(name, length);
     };
-    // A socket that is connecting already is asked how it goes: no new connection.
-    if entry.connection() != 0 && !entry.datagram() {
-        return real(name, length);
-    }
     let target = if library::is_replaying() { redirect(&log, fd, entry, &peer) } else { Target::Real };
+    // A socket that is connecting already is asked how it goes: no new connection. One that was dissolved
+    // (AF_UNSPEC) does connect anew: where it goes in a replay is the same.
+    if entry.connection() != 0 && !entry.datagram() {
+        return match &target {
+            Target::Agent(server) => real(server.pointer(), server.length()),
+            Target::Real => real(name, length),
+            Target::Nowhere(errno) => refuse(*errno),
+        };
+    }
     if matches!(target, Target::Real) && is_bypassed(&log, &peer) {
         descriptors::set(fd, Entry::IGNORED);
         return real(name, length);
@@ -76,6 +81,39 @@ pub(crate) unsafe fn connect(
         descriptors::set_peer(fd, &peer);
     }
     tell(pending, fd, &peer, outcome);
+    result
+}
+
+/// getsockopt(2). What `SO_ERROR` tells of a connect that went on in the background is how that connect failed.
+///
+/// # Safety
+///
+/// `value` must be what getsockopt(2) asks for.
+pub(crate) unsafe fn option(
+    fd: c_int,
+    level: c_int,
+    name: c_int,
+    value: *const c_int,
+    real: impl FnOnce() -> c_int,
+) -> c_int {
+    let result = real();
+    if result != 0 || level != net::SOL_SOCKET as c_int || name != net::SO_ERROR as c_int {
+        return result;
+    }
+    // SAFETY: the call succeeded, and has written at least part of an `int`; an errno fits into any part.
+    let failed = unsafe { value.cast::<u8>().read() };
+    let entry = descriptors::get(fd);
+    if failed != 0
+        && library::is_active()
+        && entry.is_socket()
+        && entry.connection() != 0
+        && !entry.inbound()
+        && !entry.datagram()
+        && let Some(log) = library::log_if_attached()
+    {
+        // Whom it was to be connected to is known from its beginning.
+        log.append(EventKind::Connect, fd, entry, -i64::from(failed), sys::now(), &[]);
+    }
     result
 }
 

@@ -2,7 +2,7 @@
 
 use core::ffi::c_int;
 
-use crate::descriptors::{self, Entry};
+use crate::descriptors;
 use crate::library;
 use crate::operation::close;
 use crate::sys::nr;
@@ -21,14 +21,10 @@ pub(crate) fn duplicate_to(from: c_int, to: c_int, real: impl FnOnce() -> c_int)
     if from == to || !library::is_active() {
         return real();
     }
-    // Only what the kernel would close: with a bad `from` the call does nothing.
-    let known = descriptors::get(to).is_socket() && descriptors::get(from) != Entry::UNKNOWN;
-    if known {
-        close::forget(to);
-    }
+    // With a bad `from` the call closes nothing. Nobody else gets the number meanwhile.
     let result = real();
     if result >= 0 {
-        descriptors::take(to);
+        close::forget(to);
         share(from, to);
     }
     result

@@ -9,6 +9,7 @@ pub(crate) mod listen;
 pub(crate) mod load;
 pub(crate) mod peer;
 pub(crate) mod process;
+pub(crate) mod send_file;
 pub(crate) mod shutdown;
 pub(crate) mod socket;
 pub(crate) mod system_call;

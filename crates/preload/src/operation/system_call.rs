@@ -6,7 +6,7 @@ use koala_events::Address;
 
 use crate::library;
 use crate::operation::transfer::{self, Payload};
-use crate::operation::{accept, close, connect, duplicate, listen, shutdown, socket, wait};
+use crate::operation::{accept, close, connect, duplicate, listen, send_file, shutdown, socket, wait};
 use crate::sys::{IoVec, Message, nr};
 
 /// Makes the call by `real`, which takes the six arguments, as the operation that it is.
@@ -51,6 +51,8 @@ pub(crate) unsafe fn call(number: isize, arguments: [usize; 6], real: impl Fn([u
             nr::__NR_write => transfer::send(fd, buffer(), nobody, all),
             nr::__NR_writev | nr::__NR_pwritev2 => transfer::send(fd, vector(), nobody, all),
             nr::__NR_sendto => transfer::send(fd, buffer(), (e as *const u8, arguments[5] as u32), all),
+            nr::__NR_sendfile => send_file::send_file(fd, b as c_int, c as *const i64, d, all),
+            nr::__NR_splice => send_file::splice(fd, c as c_int, all),
             nr::__NR_recvfrom => {
                 let from = || transfer::source(e as *const u8, arguments[5] as *const u32);
                 transfer::receive(fd, buffer(), d as c_int, from, all)

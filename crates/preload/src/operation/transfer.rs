@@ -12,7 +12,7 @@ use crate::sys::{self, IoVec, Message, error, net};
 
 /// Up to here a send is in the log before it is on the wire. What is beyond is copied after the call, when it
 /// is known how much of it the kernel took: it may be a lot, and nothing.
-const AHEAD: usize = 16 * 1024;
+pub(crate) const AHEAD: usize = 16 * 1024;
 
 /// The bytes of a call: one buffer, or a vector of them.
 #[derive(Clone, Copy)]
@@ -90,7 +90,7 @@ impl Payload {
 }
 
 /// Whether a failed call is worth no event: it will be tried again.
-fn is_retry(errno: c_int) -> bool {
+pub(crate) fn is_retry(errno: c_int) -> bool {
     matches!(errno as u32, error::EAGAIN | error::EINTR | error::EINPROGRESS | error::EALREADY)
 }
 
@@ -213,7 +213,7 @@ unsafe fn settle(
 }
 
 /// Says that `count` bytes crossed that the log did not have room for.
-fn lose(log: &Log, fd: c_int, entry: Entry, count: usize) {
+pub(crate) fn lose(log: &Log, fd: c_int, entry: Entry, count: usize) {
     log.append(EventKind::Gap, fd, entry, count as i64, sys::now(), &[]);
 }
 

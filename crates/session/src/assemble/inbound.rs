@@ -202,6 +202,15 @@ impl World {
         if partial && let Some(open) = last.and_then(|last| self.sessions.get_mut(last.session)) {
             open.session.incomplete |= open.session.return_inbound.is_none();
         }
+        // A response that the program itself leaves off is what it does, and will do again.
+        let by_peer = connection.end != "closed";
+        if by_peer
+            && connection.conversation.response_end() == End::Cut
+            && let Some(first) = connection.exchanges.front().filter(|first| !first.inherited)
+            && let Some(open) = self.sessions.get_mut(first.session)
+        {
+            open.session.incomplete |= open.session.return_inbound.is_some() && !open.response_ended;
+        }
         let unasked = connection.unasked.take();
         let under_way = std::mem::take(&mut connection.exchanges);
         for exchange in under_way.into_iter().chain(unasked).chain(last) {

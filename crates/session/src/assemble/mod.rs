@@ -283,8 +283,12 @@ impl Assembler {
                 self.world.connected(connection, event);
             }
         } else if !datagram && event.result != errno::IS_CONNECTED {
-            let known = self.connections.get(event.connection).is_some_and(|connection| !connection.used);
-            if !known {
+            let known = self.connections.get(event.connection);
+            if known.is_some_and(|connection| connection.used || !connection.end.is_empty()) {
+                // It is an older error that the program asks for: not of the connect.
+                return;
+            }
+            if known.is_none() {
                 let addresses = connections::addresses(event.payload);
                 self.connections.open(event, Direction::Outbound, addresses);
             }

@@ -200,6 +200,30 @@ fn a_request_that_is_cut_is_incomplete() {
 }
 
 #[test]
+fn a_response_that_its_reader_cut_is_incomplete() {
+    const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc";
+    const RESET: i64 = -104;
+    for (end, incomplete) in [("peer-closed", true), ("reset", true), ("closed", false)] {
+        let mut program = program();
+        program.accept(1).receive(1, GET).send(1, HEAD);
+        match end {
+            "peer-closed" => program.eof(1),
+            "reset" => program.event(EventKind::Send, 1, RESET, b""),
+            _ => &mut program,
+        };
+        let session = program.close(1).one();
+        assert_eq!((response(&session), session.incomplete), (Some(HEAD), incomplete), "{end}");
+        assert_eq!(session.connections[0].end, end);
+    }
+    // One that ends with the connection can't be told from a cut one, and a whole one is whole.
+    for whole in [OK, "HTTP/1.0 200 OK\r\n\r\nbody"] {
+        let mut program = program();
+        let session = program.accept(1).receive(1, GET).send(1, whole).eof(1).close(1).one();
+        assert_eq!((response(&session), session.incomplete), (Some(whole), false));
+    }
+}
+
+#[test]
 fn a_request_may_get_no_response() {
     let mut program = program();
     let session = program.accept(1).receive(1, GET).close(1).one();
