@@ -22,8 +22,8 @@ use crate::net::canonical;
 use crate::priority;
 use crate::processes::Processes;
 
-/// How many chunks keep their memory when they are empty: at 64 KiB each, what a few dozen threads use.
-const KEPT_CHUNKS: u32 = 32;
+/// How many chunks keep their memory when they are empty: at 32 KiB each, what a few dozen threads use.
+const KEPT_CHUNKS: u32 = 64;
 
 /// How often the processes of the program are looked at.
 const CHECK_EVERY: Duration = Duration::from_millis(100);
@@ -63,8 +63,9 @@ pub struct Facts {
 
 /// How long the follower sleeps between two looks.
 ///
-/// Each look costs the machine a switch from the program to the agent and back, so that there are few of them: at a
-/// hundred megabytes of events a second, a program fills a sixtieth of the log while the follower sleeps.
+/// Each look costs the machine a switch from the program to the agent and back. Longer naps under load cost more than
+/// they save: what the program writes has left the processor's cache when it is read, and is read in longer turns,
+/// which the tail of the program's latency shows.
 #[derive(Debug, Default)]
 pub struct Pace {
     idle: u32,
@@ -74,7 +75,7 @@ impl Pace {
     /// While somebody waits for the program.
     pub const EAGER: Duration = Duration::from_micros(50);
     /// Under load.
-    pub const BUSY: Duration = Duration::from_millis(8);
+    pub const BUSY: Duration = Duration::from_millis(1);
     /// When nothing has come for a while.
     pub const IDLE: Duration = Duration::from_millis(20);
 
@@ -515,5 +516,48 @@ fn bury(
     }
     for process in dead {
         assembler.process_ended(process, now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use koala_events::Source;
+
+    fn note(sendings: &mut Sendings, kind: EventKind, process: u64, payload: &[u8]) {
+        sendings.note(&Event {
+            kind,
+            source: Source::Libc,
+            flags: 0,
+            process,
+            pid: process as u32,
+            tid: 1,
+            context: 0,
+            sequence: 0,
+            time: 0,
+            connection: 7,
+            fd: 3,
+            result: 0,
+            payload,
+        });
+    }
+
+    #[test]
+    fn a_child_that_closes_what_it_inherited_takes_nothing_from_its_parent() {
+        let local = Address::V4([127, 0, 0, 1], 4000);
+        let mut payload = Vec::new();
+        for address in [local, Address::V4([127, 0, 0, 1], 6379)] {
+            let mut bytes = [0; Address::MAX];
+            let length = address.encode(&mut bytes);
+            payload.extend_from_slice(&bytes[..length]);
+        }
+        let mut sendings = Sendings::default();
+        note(&mut sendings, EventKind::Connect, 1, &payload);
+        note(&mut sendings, EventKind::Send, 1, b"one");
+        note(&mut sendings, EventKind::Close, 2, b"");
+        note(&mut sendings, EventKind::Send, 1, b"two");
+        assert_eq!(sendings.by_local.get(&canonical(local)).map(|sending| sending.bytes), Some(6));
+        note(&mut sendings, EventKind::Close, 1, b"");
+        assert!(sendings.by_local.is_empty());
     }
 }
