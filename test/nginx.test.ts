@@ -106,7 +106,7 @@ for (const workers of [1, 2]) {
 
 test('files that nginx sends without reading them are recorded to the byte', { skip }, async (t) => {
   const folder = await temporaryFolder(t);
-  const upstream = await startUpstream(t, ({ url }) => ({ body: url }));
+  const upstream = await startUpstream(t, ({ url }) => ({ body: url ?? '' }));
   const settings = { folder, port: await freePort(), upstream: upstream.port, workers: 1 };
   const program = await nginx(settings);
   const files = join(folder, 'nginx', 'files');

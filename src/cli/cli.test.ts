@@ -30,6 +30,8 @@ test('mistakes get one line on stderr and exit code 2', async () => {
     [['record', '--frob', '--', 'true'], /--frob/],
     [['record', '--to', 'x', '--protocol', 'smtp', '--', 'true'], /--protocol: "smtp" is not known/],
     [['sessions', 'list'], /Not enough positional arguments/],
+    [['replay', 'recording', '--'], /replay: something is missing; say koala replay RECORDING -- CMD ARG/],
+    [['record', '--to', 'x'], /record: something is missing; say koala record --to DIR -- CMD ARG/],
     [['sessions', 'list', '/nonexistent'], /\/nonexistent does not exist/],
     [['replay', 'x', '--report', 'html', '--', 'true'], /--report: "html" is not known; it is json/],
     [['replay', 'x', '--threshold', '2', '--', 'true'], /--threshold/],

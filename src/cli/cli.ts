@@ -99,6 +99,12 @@ function isSyntaxError(error: unknown): error is Error {
   );
 }
 
+/** How the commands that run a program are called. */
+const USAGES: Readonly<Record<string, string>> = {
+  record: 'koala record --to DIR -- CMD ARG...',
+  replay: 'koala replay RECORDING -- CMD ARG...',
+};
+
 /** clipanion's messages have many lines; a user needs one. */
 function describeSyntaxError(error: Error, parameters: readonly string[]): string {
   const names = [
@@ -115,5 +121,9 @@ function describeSyntaxError(error: Error, parameters: readonly string[]): strin
     return `${name} needs one of ${nested.map((path) => path[1]).join(', ')}; see koala --help`;
   }
   const [first = ''] = error.message.split('\n');
+  const usage = USAGES[name];
+  if (usage !== undefined && /^(Command not found|Not enough positional)/.test(first)) {
+    return `${name}: something is missing; say ${usage} (see koala ${name} --help)`;
+  }
   return `${first.replace(/\.$/, '')}; see koala ${name} --help`;
 }

@@ -4,7 +4,7 @@ import { printRecord } from '../report/terminal.ts';
 import { record } from '../run/record.ts';
 import { KoalaCommand, parseChoice } from './command.ts';
 
-const PROTOCOLS = ['auto', 'fastcgi', 'http', 'raw'] as const;
+const PROTOCOLS = ['auto', 'http', 'raw'] as const;
 
 /** `koala record` */
 export class RecordCommand extends KoalaCommand {

@@ -41,7 +41,7 @@ export class ReplayCommand extends KoalaCommand {
     description: `How calls are matched: ${STRATEGIES.join(', ')}; auto by default`,
   });
   threshold = Option.String('--threshold', {
-    description: 'The mark, from 0 to 1, under which nothing matches',
+    description: 'The mark, from 0 to 1, that a changed call needs to be matched; 0.7 by default',
   });
   timeout = Option.String('--timeout', '30s', {
     description: 'How long the program may take to listen, and to answer one session',
@@ -88,9 +88,10 @@ export class ReplayCommand extends KoalaCommand {
       progress.end();
       interrupt.release();
     }
-    for (const { file } of reports) if (file !== undefined) await writeJsonReport(result, file);
+    // First what is shown: a file that cannot be written takes nothing of it away.
     if (reports.some(({ file }) => file === undefined)) stdout.write(jsonReport(result));
     else printReplay(result, stdout, { verbose: this.verbose });
+    for (const { file } of reports) if (file !== undefined) await writeJsonReport(result, file);
     return exitCodeOf(result);
   }
 }

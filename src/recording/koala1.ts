@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { describeSystemError, errorMessage, KoalaError } from '../errors.ts';
 import { loadNative } from '../native/native.ts';
 import { koalaVersion } from '../native/version.ts';
+import { decodeSession } from './codec.ts';
 import { makeRecordingDirectory } from './directory.ts';
 import { FORMAT_VERSION, readManifest, writeManifest, type Manifest } from './manifest.ts';
 import { SESSION_FILE, type RecordedSession, type Recording } from './recording.ts';
@@ -106,7 +107,7 @@ async function append(directory: string, items: readonly Uint8Array[]): Promise<
   } finally {
     await handle.close();
   }
-  manifest.Sessions += items.length;
+  manifest.Sessions += items.filter((item) => decodeSession(item).CallFromInbound !== null).length;
   manifest.Files.push(file);
   await writeManifest(directory, manifest);
 }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { copyFile, truncate, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { KoalaError } from '../errors.ts';
@@ -81,6 +81,19 @@ test('a file cut after the recording was finished is told from an interrupted on
   const recording = await Recording.open(directory);
   assert.deepEqual(await ids(recording), ['s-0', 's-1']);
   assert.ok(recording.torn[0]?.afterFinish);
+});
+
+test('a file cut between two sessions after the recording was finished', async (t) => {
+  const directory = await temporary(t);
+  const file = await writeRecording(directory, [session(), session()]);
+  await truncate(file, encodeSession(session()).length);
+  assert.match(await failure(directory), /has 1 of the 2 sessions that its manifest counts/);
+});
+
+test('a directory in the place of a file', async (t) => {
+  const directory = await recordingOf(t, 1);
+  await mkdir(join(directory, 'a.cborseq'));
+  assert.match(await failure(directory), /a\.cborseq cannot be read: it is not a file/);
 });
 
 test('zeros that a power loss left are a torn end', async (t) => {

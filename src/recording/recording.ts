@@ -1,4 +1,5 @@
 /** Reading a recording: its manifest and, one after another, its sessions. */
+import { closeSync, openSync, readSync } from 'node:fs';
 import { open, readdir, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describeSystemError, KoalaError } from '../errors.ts';
@@ -66,21 +67,35 @@ export class Recording {
   /** Every session, in the order in which they were completed. A torn last item is noted in `torn`. */
   async *sessions(): AsyncGenerator<RecordedSession> {
     this.torn.length = 0;
-    for (const file of this.files) yield* this.#fileSessions(file);
+    let requests = 0;
+    for (const file of this.files) {
+      for await (const recorded of this.#fileSessions(file)) {
+        if (recorded.session.CallFromInbound !== null) requests += 1;
+        yield recorded;
+      }
+    }
+    this.#checkCount(requests);
   }
 
   /** The session at `place`, which a walk over `sessions()` gave. */
   async read(place: Place): Promise<RecordedSession> {
-    const handle = await this.#open(place.file);
+    const path = join(this.directory, place.file);
+    const bytes = new Uint8Array(place.length);
+    let bytesRead: number;
     try {
-      const bytes = new Uint8Array(place.length);
-      const { bytesRead } = await handle.read(bytes, 0, place.length, place.offset);
-      if (bytesRead < place.length)
-        throw this.#damaged(place.file, place.offset, 'it was cut while it was read');
-      return { session: this.#decode(place.file, place.offset, bytes), bytes, place };
-    } finally {
-      await handle.close();
+      // Synchronously: a replay waits for it anyway, and it takes a tenth of the time.
+      const file = openSync(path, 'r');
+      try {
+        bytesRead = readSync(file, bytes, 0, place.length, place.offset);
+      } finally {
+        closeSync(file);
+      }
+    } catch (error) {
+      throw new KoalaError(`${path} cannot be read: ${describeSystemError(error)}`);
     }
+    if (bytesRead < place.length)
+      throw this.#damaged(place.file, place.offset, 'it was cut while it was read');
+    return { session: this.#decode(place.file, place.offset, bytes), bytes, place };
   }
 
   /** The session whose id is `id` or, where only one begins so, begins with `id`. */
@@ -102,6 +117,16 @@ export class Recording {
       );
     }
     return first;
+  }
+
+  /** A file that was cut between two sessions looks whole. */
+  #checkCount(requests: number): void {
+    const { FinishedAt, Sessions } = this.manifest;
+    if (FinishedAt === null || requests >= Sessions || this.torn.some(({ afterFinish }) => afterFinish))
+      return;
+    throw new KoalaError(
+      `${this.directory} has ${requests} of the ${Sessions} sessions that its manifest counts: a file of it was cut after the recording was finished`,
+    );
   }
 
   async *#fileSessions(file: string): AsyncGenerator<RecordedSession> {

@@ -91,6 +91,24 @@ test('no calls where calls were recorded is a failure, whatever the responses', 
   assert.match(result.Problems.join(), /1 outbound calls and the replay saw none/);
 });
 
+test('no calls where only the start of the program made some is a failure', { skip }, async (t) => {
+  const quiet = { Actions: [] };
+  const boot = session({
+    SessionId: 'boot',
+    Context: 'boot',
+    CallFromInbound: null,
+    Actions: [call(0, redis('GET', 'settings'))],
+  });
+  await useFakeAgent(t, { listeners, replies: [replayed('a', quiet)] });
+  const result = await replay({
+    recording: await recordingOf(t, recorded('a', quiet), boot),
+    command: sleeper,
+    output: 'ignore',
+  });
+  assert.equal(result.Passed, false);
+  assert.match(result.Problems.join(), /1 outbound calls outside of requests and the replay saw none/);
+});
+
 test('nothing replayed is a failure', { skip }, async (t) => {
   await useFakeAgent(t, { listeners });
   const recording = await recordingOf(t, recorded('a', { Incomplete: true }));

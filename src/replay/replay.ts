@@ -193,12 +193,7 @@ class Run {
     return result;
   }
 
-  #judge(
-    result: SessionResult,
-    recorded: Session,
-    replayed: Session,
-    shares: Shares | undefined,
-  ): void {
+  #judge(result: SessionResult, recorded: Session, replayed: Session, shares: Shares | undefined): void {
     const { Differences, Notes } = compareSessions(recorded, replayed, {
       noise: this.#noise,
       shares,

@@ -28,7 +28,9 @@ export function parseDuration(name: string, text: string): number {
     0,
   );
   if (sum < 1 || sum > LONGEST) {
-    throw new KoalaError(`${name}: ${JSON.stringify(text)} is out of range; it can be 1ms to ${LONGEST / 3_600_000}h`);
+    throw new KoalaError(
+      `${name}: ${JSON.stringify(text)} is out of range; it can be 1ms to ${LONGEST / 3_600_000}h`,
+    );
   }
   return sum;
 }

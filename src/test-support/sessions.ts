@@ -126,7 +126,7 @@ export async function writeRecording(
     Host: 'host',
     StartedAt: '2026-01-01T00:00:00Z',
     FinishedAt: finished ? '2026-01-01T00:00:01Z' : null,
-    Sessions: sessions.length,
+    Sessions: sessions.filter(({ CallFromInbound }) => CallFromInbound !== null).length,
     Events: 0,
     Lost: { Events: 0, Bytes: 0 },
     Files: [file],

@@ -330,6 +330,21 @@ mod tests {
     }
 
     #[test]
+    fn refuses_directories_of_somebody_else() {
+        let directory = TempDir::new();
+        let create = || Recorder::create(directory.path(), Vec::new(), Logger::nowhere());
+        fs::write(directory.path().join("letter.txt"), "").unwrap();
+        let text = create().unwrap_err().to_string();
+        assert!(text.contains("letter.txt") && text.contains("accepted: "), "{text}");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "nothing is written to it");
+        fs::remove_file(directory.path().join("letter.txt")).unwrap();
+        fs::write(directory.path().join(".gitkeep"), "").unwrap();
+        // What a recorder left that was killed in its first moments.
+        fs::write(directory.path().join("sessions-1-1.cborseq"), "").unwrap();
+        create().unwrap();
+    }
+
+    #[test]
     fn a_full_disk_is_counted_and_named() {
         let directory = TempDir::new();
         let mut recorder = Recorder::create(directory.path(), Vec::new(), Logger::nowhere()).unwrap();

@@ -170,6 +170,21 @@ fn a_connect_may_fail_in_the_background() {
 }
 
 #[test]
+fn an_error_that_is_asked_for_later_is_none_of_the_connect() {
+    let addresses = pair(v4(2007), v4(81));
+    let session = session_of(|program| {
+        program.event(EventKind::Connect, 7, -115, &addresses).talk(7, PING, PONG);
+        program.event(EventKind::Connect, 7, -104, b"").talk(7, PING, PONG).close(7);
+    });
+    assert_eq!(talks(&session), [(PING, PONG), (PING, PONG)]);
+    let session = session_of(|program| {
+        program.event(EventKind::Connect, 7, -115, &addresses).event(EventKind::Connect, 7, -111, b"");
+        program.event(EventKind::Connect, 7, -111, b"").close(7);
+    });
+    assert_eq!(calls(&session).len(), 1, "asked for twice");
+}
+
+#[test]
 fn datagrams_are_actions() {
     let mut to = [0; Address::MAX];
     let length = v4(8125).encode(&mut to);
