@@ -123,6 +123,34 @@ impl Pending {
     }
 }
 
+/// Bytes of a processor's cache line.
+const LINE: usize = 64;
+/// How many lines are fetched ahead: an event of an ordinary request or response.
+const LINES_AHEAD: usize = 4;
+
+/// Asks the processor for the memory of the next record, to be written to: the reader had it last, so that it is in
+/// another processor's cache. It arrives while the program makes its call, instead of in the middle of the next append.
+#[inline]
+fn fetch_ahead(next: *mut u8) {
+    let mut line = 0;
+    while line < LINES_AHEAD {
+        let address = next.wrapping_add(line * LINE);
+        // SAFETY: a prefetch is a hint: it changes no register and no memory, and never faults, whatever the address.
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
+        unsafe {
+            core::arch::asm!("prefetchw [{}]", in(reg) address, options(nostack, preserves_flags));
+        }
+        // SAFETY: as above.
+        #[cfg(all(target_arch = "aarch64", not(miri)))]
+        unsafe {
+            core::arch::asm!("prfm pstl1keep, [{}]", in(reg) address, options(nostack, preserves_flags));
+        }
+        #[cfg(any(miri, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
+        let _ = address;
+        line += 1;
+    }
+}
+
 /// The end of the log at which a process appends. One for each process; its threads share it.
 #[derive(Debug)]
 pub struct Writer {
@@ -281,6 +309,7 @@ impl Writer {
                 match word.compare_exchange(0, CLAIMED | size, Ordering::Relaxed, Ordering::Relaxed) {
                     Ok(_) if thread.chunk.load(Ordering::Relaxed) == chunk => {
                         thread.cursor.store(at + size, Ordering::Relaxed);
+                        fetch_ahead(header.cast::<u8>().wrapping_add(size as usize));
                         return Some(header);
                     }
                     // A signal handler filled and gave up this chunk between reading its number and the claim.

@@ -68,7 +68,8 @@ impl Thread {
 
     /// True once: the caller is to arrange that the thread's end is noticed.
     pub(crate) fn begin_watch(&self) -> bool {
-        self.watched.swap(1, Ordering::Relaxed) == 0
+        // Read first: an exchange costs as much as a lock, and is needed once a thread.
+        self.watched.load(Ordering::Relaxed) == 0 && self.watched.swap(1, Ordering::Relaxed) == 0
     }
 
     /// The thread's end was noticed; if it goes on, it must be watched again.
