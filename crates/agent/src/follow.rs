@@ -113,6 +113,14 @@ struct Sendings {
 }
 
 impl Sendings {
+    /// Begins to follow the connection of an event; `gap`: bytes may have crossed before.
+    fn open(&mut self, event: &Event<'_>, local: Address, gap: bool) {
+        let sending = Sending { connection: event.connection, local, bytes: 0, gap, user: event.process };
+        let key = canonical(local);
+        self.by_local.insert(key, sending);
+        self.locals.insert(event.connection, key);
+    }
+
     fn note(&mut self, event: &Event<'_>) {
         match event.kind {
             EventKind::Connect => {
@@ -124,17 +132,7 @@ impl Sendings {
                 match self.by_local.get(&key) {
                     // The same connect, told a second time.
                     Some(known) if known.connection == event.connection => {}
-                    _ => {
-                        let sending = Sending {
-                            connection: event.connection,
-                            local,
-                            bytes: 0,
-                            gap: false,
-                            user: event.process,
-                        };
-                        self.by_local.insert(key, sending);
-                        self.locals.insert(event.connection, key);
-                    }
+                    _ => self.open(event, local, false),
                 }
             }
             EventKind::Adopt => {
@@ -145,15 +143,7 @@ impl Sendings {
                     known.connection = event.connection;
                     self.locals.insert(event.connection, key);
                 } else if local != Address::None && event.result == 0 {
-                    let sending = Sending {
-                        connection: event.connection,
-                        local,
-                        bytes: 0,
-                        gap: true,
-                        user: event.process,
-                    };
-                    self.by_local.insert(key, sending);
-                    self.locals.insert(event.connection, key);
+                    self.open(event, local, true);
                 }
             }
             EventKind::Send => {

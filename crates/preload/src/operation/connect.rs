@@ -70,12 +70,8 @@ pub(crate) unsafe fn connect(
         Target::Nowhere(errno) => refuse(*errno),
     };
     let outcome = if result == 0 { 0 } else { -sys::errno() };
-    match outcome {
-        0 => descriptors::set(fd, entry),
-        failed if failed == -(error::EINPROGRESS as c_int) || failed == -(error::EINTR as c_int) => {
-            descriptors::set(fd, entry);
-        }
-        _ => {}
+    if outcome == 0 || is_in_progress(outcome) {
+        descriptors::set(fd, entry);
     }
     if matches!(target, Target::Agent(_)) {
         descriptors::set_peer(fd, &peer);
@@ -117,6 +113,11 @@ pub(crate) unsafe fn option(
     result
 }
 
+/// Whether a connect with this outcome goes on in the background (connect(2)).
+fn is_in_progress(outcome: c_int) -> bool {
+    outcome == -(error::EINPROGRESS as c_int) || outcome == -(error::EINTR as c_int)
+}
+
 fn refuse(errno: c_int) -> c_int {
     sys::set_errno(errno);
     -1
@@ -125,7 +126,7 @@ fn refuse(errno: c_int) -> c_int {
 /// Completes the record of a connect.
 fn tell(pending: Option<Pending>, fd: c_int, peer: &Address, outcome: c_int) {
     let Some(pending) = pending else { return };
-    let in_progress = outcome == -(error::EINPROGRESS as c_int) || outcome == -(error::EINTR as c_int);
+    let in_progress = is_in_progress(outcome);
     let local = if outcome == 0 || in_progress { address::local(fd) } else { Address::None };
     let mut payload = [0; 2 * Address::MAX];
     let length = encode_pair(&local, peer, &mut payload);
