@@ -110,7 +110,7 @@ impl Shared {
 }
 
 impl Sink for Shared {
-    fn session(&mut self, session: Session) -> Option<Session> {
+    fn session(&mut self, session: Box<Session>) -> Option<Box<Session>> {
         self.recorder().session(session)
     }
 

@@ -31,7 +31,7 @@ const CHECK_EVERY: Duration = Duration::from_millis(100);
 /// Takes the sessions that are delivered.
 pub trait Sink: Send {
     /// A session was delivered. Returns it if it is not needed any more, for its memory.
-    fn session(&mut self, session: Session) -> Option<Session>;
+    fn session(&mut self, session: Box<Session>) -> Option<Box<Session>>;
 
     /// The follower has looked at the log; called at least every [`Pace::IDLE`].
     fn turn(&mut self) {}

@@ -224,7 +224,7 @@ impl Recorder {
 }
 
 impl Sink for Recorder {
-    fn session(&mut self, session: Session) -> Option<Session> {
+    fn session(&mut self, session: Box<Session>) -> Option<Box<Session>> {
         if self.failure.is_some() {
             self.progress.unwritten.fetch_add(1, Ordering::Relaxed);
             return Some(session);
@@ -264,11 +264,11 @@ mod tests {
         let mut recorder = Recorder::create(&path, vec!["x".to_owned()], Logger::nowhere()).unwrap();
         let progress = recorder.progress();
         for number in 0..3 {
-            recorder.session(session(number));
+            recorder.session(Box::new(session(number)));
         }
         let boot =
             Session { context: "boot".to_owned(), session_id: "boot".to_owned(), ..Session::default() };
-        recorder.session(boot.clone());
+        recorder.session(Box::new(boot.clone()));
         recorder.complete(17, Lost { events: 2, bytes: 30 });
         assert_eq!(progress.sessions(), 3);
         let manifest = Manifest::load(&path).unwrap();
@@ -289,7 +289,7 @@ mod tests {
         let directory = TempDir::new();
         for number in 0..2 {
             let mut recorder = Recorder::create(directory.path(), Vec::new(), Logger::nowhere()).unwrap();
-            recorder.session(session(number));
+            recorder.session(Box::new(session(number)));
             recorder.complete(5, Lost::default());
         }
         let manifest = Manifest::load(directory.path()).unwrap();
@@ -303,7 +303,7 @@ mod tests {
     fn sessions_are_on_disk_soon_without_an_end() {
         let directory = TempDir::new();
         let mut recorder = Recorder::create(directory.path(), Vec::new(), Logger::nowhere()).unwrap();
-        recorder.session(session(0));
+        recorder.session(Box::new(session(0)));
         let started = Instant::now();
         while recorder.progress().sessions() == 0 {
             recorder.turn();
@@ -348,12 +348,12 @@ mod tests {
     fn a_full_disk_is_counted_and_named() {
         let directory = TempDir::new();
         let mut recorder = Recorder::create(directory.path(), Vec::new(), Logger::nowhere()).unwrap();
-        recorder.session(session(0));
+        recorder.session(Box::new(session(0)));
         recorder.flush();
         recorder.file = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-        recorder.session(session(1));
+        recorder.session(Box::new(session(1)));
         recorder.flush();
-        recorder.session(session(2));
+        recorder.session(Box::new(session(2)));
         assert!(recorder.failure().unwrap().contains("No space left"));
         recorder.complete(3, Lost::default());
         let manifest = Manifest::load(directory.path()).unwrap();

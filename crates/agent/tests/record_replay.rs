@@ -208,7 +208,7 @@ fn calls(session: &Session) -> Vec<&CallOutbound> {
         .actions
         .iter()
         .filter_map(|action| match action {
-            Action::CallOutbound(call) => Some(call),
+            Action::CallOutbound(call) => Some(&**call),
             _ => None,
         })
         .collect()

@@ -4,6 +4,8 @@
 //! no field for is marked *extension*: in CBOR it stands beside the others, in koala 1.x JSON it travels in
 //! the one member `Extension` of the session. Times are nanoseconds since 1970.
 
+use std::sync::Arc;
+
 /// Everything that was done to answer one inbound request; or, with `context` `"boot"`, what a process did
 /// outside any request.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -34,7 +36,7 @@ pub struct Session {
     /// *Extension.* The process's own process id.
     pub pid: u32,
     /// *Extension.* The connections that actions and the request refer to by `connection_id`.
-    pub connections: Vec<Connection>,
+    pub connections: Vec<Arc<Connection>>,
     /// *Extension.* Not empty where two requests were open on one execution context: the same for all
     /// sessions of the group.
     pub overlap_group: String,
@@ -71,17 +73,22 @@ pub struct ReturnInbound {
 }
 
 /// One step of a session.
-#[allow(clippy::large_enum_variant, reason = "nearly all actions are calls")]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     /// A talk on an outbound connection, or a connect that failed.
-    CallOutbound(CallOutbound),
+    CallOutbound(Box<CallOutbound>),
     /// A datagram that was sent (1.x: `SendUDP`).
     SendUdp(SendUdp),
     /// Bytes appended to a file.
     AppendFile(AppendFile),
     /// Helper information `read-storage`.
     ReadStorage(ReadStorage),
+}
+
+impl From<CallOutbound> for Action {
+    fn from(call: CallOutbound) -> Self {
+        Self::CallOutbound(Box::new(call))
+    }
 }
 
 /// A request and its response on one outbound connection.

@@ -107,7 +107,7 @@ fn a_session_as_another_writer_has_it_is_understood() {
             context: "boot".to_owned(),
             thread_id: 9,
             process_id: 1 << 40,
-            actions: vec![Action::CallOutbound(CallOutbound {
+            actions: vec![Action::from(CallOutbound {
                 action_index: 3,
                 socket_fd: -1,
                 request: b"text".to_vec(),

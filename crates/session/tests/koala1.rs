@@ -210,6 +210,6 @@ fn errors_name_the_member() {
 fn errors_are_values() {
     assert!(matches!(koala1::from_json(b"{"), Err(Error::Json(_))));
     let call = CallOutbound { socket_fd: i32::MIN, ..CallOutbound::default() };
-    let session = Session { actions: vec![Action::CallOutbound(call)], ..Session::default() };
+    let session = Session { actions: vec![call.into()], ..Session::default() };
     assert_eq!(koala1::from_json(koala1::to_json(&session).as_bytes()), Ok(session));
 }

@@ -35,7 +35,7 @@ struct Course {
     failed: Vec<FailedConnect>,
     made: Vec<Made>,
     greeted: HashMap<String, usize>,
-    deliver: Option<oneshot::Sender<Session>>,
+    deliver: Option<oneshot::Sender<Box<Session>>>,
 }
 
 /// A session that is being replayed.
@@ -129,7 +129,7 @@ impl Desk {
         from: Address,
         session: &Session,
         talks: Talks,
-    ) -> (Arc<Flight>, oneshot::Receiver<Session>) {
+    ) -> (Arc<Flight>, oneshot::Receiver<Box<Session>>) {
         let (deliver, delivered) = oneshot::channel();
         let group = self.past.groups.get(&session.overlap_group).map(|talks| {
             let others = talks.iter().filter(|talk| talk.session_id != session.session_id);
@@ -385,7 +385,7 @@ fn failed_connect(failed: &mut Vec<FailedConnect>, peer: &str, call: &CallOutbou
 pub struct Router(pub Arc<Desk>);
 
 impl Sink for Router {
-    fn session(&mut self, session: Session) -> Option<Session> {
+    fn session(&mut self, session: Box<Session>) -> Option<Box<Session>> {
         let Some(call) = &session.call_from_inbound else { return Some(session) };
         let by_connection = session
             .connections
@@ -421,7 +421,7 @@ mod tests {
     }
 
     fn call(index: u32, words: &[&str], response: &str) -> Action {
-        Action::CallOutbound(CallOutbound {
+        Action::from(CallOutbound {
             action_index: index,
             connection_id: 1,
             request: command(words),
@@ -431,7 +431,7 @@ mod tests {
     }
 
     fn failed(index: u32, error: &str) -> Action {
-        Action::CallOutbound(CallOutbound {
+        Action::from(CallOutbound {
             action_index: index,
             connection_id: 1,
             error: error.to_owned(),
@@ -447,12 +447,12 @@ mod tests {
                 ..CallFromInbound::default()
             }),
             actions,
-            connections: vec![Connection {
+            connections: vec![Arc::new(Connection {
                 connection_id: 1,
                 peer: PEER.to_owned(),
                 protocol: "redis".to_owned(),
                 ..Connection::default()
-            }],
+            })],
             ..Session::default()
         }
     }
@@ -553,8 +553,8 @@ mod tests {
             let Action::CallOutbound(call) = action else { continue };
             call.connection_id = 9;
         }
-        replayed.connections[0].connection_id = 9;
-        Router(desk.clone()).session(replayed);
+        Arc::make_mut(&mut replayed.connections[0]).connection_id = 9;
+        Router(desk.clone()).session(Box::new(replayed));
         let mut replayed = delivered.try_recv().unwrap();
         desk.account(&flight, &mut replayed);
         let indexes: Vec<i64> = replayed

@@ -119,7 +119,7 @@ impl Inside {
         })?;
         client.complete(&mut session);
         self.desk.account(&flight, &mut session);
-        Ok(session)
+        Ok(*session)
     }
 
     /// Where the program is called for this session.
@@ -239,9 +239,9 @@ impl Client {
     async fn run(
         &mut self,
         follower: &Follower,
-        mut delivered: oneshot::Receiver<Session>,
+        mut delivered: oneshot::Receiver<Box<Session>>,
         deadline: Instant,
-    ) -> Result<Session, Unfinished> {
+    ) -> Result<Box<Session>, Unfinished> {
         let mut silent_since = Instant::now();
         let mut half_closed = false;
         let mut looks = LOOKS;

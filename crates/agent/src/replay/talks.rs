@@ -78,7 +78,7 @@ pub struct Talks {
 }
 
 /// The address of the peer of a call, in text.
-pub fn peer_of(call: &CallOutbound, connections: &[Connection]) -> String {
+pub fn peer_of(call: &CallOutbound, connections: &[Arc<Connection>]) -> String {
     let connection = connections
         .iter()
         .find(|connection| connection.connection_id == call.connection_id && !connection.peer.is_empty());
@@ -283,7 +283,7 @@ mod tests {
     use super::*;
 
     fn call(index: u32, connection: u64, request: &str, response: &str) -> Action {
-        Action::CallOutbound(CallOutbound {
+        Action::from(CallOutbound {
             action_index: index,
             connection_id: connection,
             request: request.as_bytes().to_vec(),
@@ -292,15 +292,15 @@ mod tests {
         })
     }
 
-    fn connection(id: u64, peer: &str, protocol: &str, end: &str) -> Connection {
-        Connection {
+    fn connection(id: u64, peer: &str, protocol: &str, end: &str) -> Arc<Connection> {
+        Arc::new(Connection {
             connection_id: id,
             direction: "outbound".to_owned(),
             peer: peer.to_owned(),
             protocol: protocol.to_owned(),
             end: end.to_owned(),
             ..Connection::default()
-        }
+        })
     }
 
     #[test]
@@ -351,7 +351,7 @@ mod tests {
             ..CallOutbound::default()
         };
         let session = Session {
-            actions: vec![Action::CallOutbound(failed)],
+            actions: vec![failed.into()],
             connections: vec![connection(1, "10.0.0.1:1", "", "ETIMEDOUT")],
             ..Session::default()
         };

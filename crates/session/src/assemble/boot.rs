@@ -1,7 +1,7 @@
 //! Processes, and what they do outside any session.
 
 use super::{
-    lifecycle::{Delivered, World},
+    lifecycle::World,
     sessions::{Key, Open},
 };
 use crate::model::{Action, SendUdp, Session};
@@ -27,12 +27,13 @@ impl World {
             }
             return key;
         }
-        let (key, open) = self.sessions.open(&mut self.spare, 0);
+        let (key, open) = self.sessions.open(0);
         process.boot = Some(key);
         open.part_began = event.time;
         open.active = event.time;
         open.size_limit = self.config.boot_part_bytes;
         let session = &mut open.session;
+        session.call_from_inbound = None;
         session.context.push_str("boot");
         session.thread_id = event.tid;
         session.process_id = event.process;
@@ -89,7 +90,7 @@ impl World {
             connections: open.session.connections.clone(),
             ..Session::default()
         };
-        let mut part = std::mem::replace(&mut open.session, rest);
+        let mut part = std::mem::replace(&mut open.session, Box::new(rest));
         part.actions = settled;
         part.next_session_id = next;
         keep_used_connections(&mut part);
@@ -97,15 +98,15 @@ impl World {
         open.part += 1;
         open.size = size(&open.session);
         open.size_limit = open.size.saturating_add(self.config.boot_part_bytes);
-        self.delivered.push_back(Delivered::Part(Box::new(part)));
+        self.delivered.push_back(part);
     }
 
     /// Delivers the last part of a boot session.
     pub(super) fn end_boot(&mut self, key: Key) {
         match self.sessions.get(key) {
             Some(open) if open.session.actions.is_empty() => {
-                if let Some(closed) = self.sessions.close(key) {
-                    self.sessions.take(closed);
+                if let Some(session) = self.sessions.close(&mut self.spare, key) {
+                    self.spare.keep(session);
                 }
             }
             _ => self.deliver(key),

@@ -1,10 +1,11 @@
 //! The connections of the tree, and the sockets that listen.
 
 use super::{contexts, hash::Map, sessions::Key};
-use crate::model::{Peer, UnixAddr};
+use crate::model::{Connection as Description, Peer, UnixAddr};
 use koala_events::{Address, Event, flags};
-use koala_protocol::Conversation;
+use koala_protocol::{Conversation, Protocol};
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// A connection that was closed before anything was said on it stays known for so long: the process that
 /// accepted it may have handed it to a child, whose events come later.
@@ -71,12 +72,11 @@ pub(super) struct Exchange {
 pub(super) struct Connection {
     pub(super) id: u64,
     pub(super) direction: Direction,
-    pub(super) kind: Kind,
     pub(super) local: Address,
     pub(super) peer: Address,
     /// The forms in which sessions have them, made once.
-    pub(super) local_text: String,
-    pub(super) peer_text: String,
+    description: Arc<Description>,
+    told: Told,
     pub(super) peer_model: Peer,
     pub(super) unix: UnixAddr,
     pub(super) conversation: Conversation,
@@ -107,6 +107,29 @@ pub(super) struct Connection {
 }
 
 impl Connection {
+    /// How sessions describe it, as it is now.
+    pub(super) fn description(&mut self) -> &Arc<Description> {
+        let Self { description, told, conversation, end, gap, .. } = self;
+        let server_name = conversation.server_name();
+        let now = Told {
+            protocol: conversation.protocol(),
+            encrypted: conversation.encrypted(),
+            server_name: server_name.is_some(),
+            end,
+            gap: *gap,
+        };
+        if !now.same(told) {
+            let description = Arc::make_mut(description);
+            now.protocol.name().clone_into(&mut description.protocol);
+            description.encrypted = now.encrypted;
+            server_name.unwrap_or_default().clone_into(&mut description.server_name);
+            now.end.clone_into(&mut description.end);
+            description.gap = now.gap;
+            *told = now;
+        }
+        description
+    }
+
     /// Sets the exchange of the response under way.
     pub(super) fn put(&mut self, exchange: Exchange, unasked: bool) {
         match self.exchanges.front_mut() {
@@ -114,6 +137,30 @@ impl Connection {
             Some(front) => *front = exchange,
             None => self.exchanges.push_back(exchange),
         }
+    }
+}
+
+/// What a description says that may change: told by values that compare without reading text, since it is asked for
+/// with every talk.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    protocol: Protocol,
+    encrypted: bool,
+    server_name: bool,
+    end: &'static str,
+    gap: bool,
+}
+
+impl Told {
+    const NOTHING: Self =
+        Self { protocol: Protocol::Raw, encrypted: false, server_name: false, end: "", gap: false };
+
+    fn same(&self, other: &Self) -> bool {
+        self.protocol == other.protocol
+            && self.encrypted == other.encrypted
+            && self.server_name == other.server_name
+            && std::ptr::eq(self.end, other.end)
+            && self.gap == other.gap
     }
 }
 
@@ -196,11 +243,17 @@ impl Connections {
         let mut connection = Connection {
             id: event.connection,
             direction,
-            kind: Kind::of(&local, &peer, datagram),
-            local_text: listener.unwrap_or(local).to_string(),
-            peer_text: peer.to_string(),
+            description: Arc::new(Description {
+                connection_id: event.connection,
+                direction: direction.name().to_owned(),
+                kind: Kind::of(&local, &peer, datagram).name().to_owned(),
+                local: listener.unwrap_or(local).to_string(),
+                peer: peer.to_string(),
+                ..Description::default()
+            }),
             local,
             peer,
+            told: Told::NOTHING,
             peer_model,
             unix,
             conversation: Conversation::new(),

@@ -6,25 +6,19 @@ use super::{
     connections::Connection,
     contexts::{self, Contexts, Owner},
     hash::Map,
-    sessions::{Closed, Key, Open, Sessions},
+    sessions::{Key, Open, Sessions},
     spare::Spare,
 };
 use crate::model::{Connection as Description, ReturnInbound, Session};
 use koala_events::Event;
 use koala_protocol::Protocol;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// A session whose protocol does not tell where its response ends is over when so long nothing came.
 const QUIET: u64 = 700_000_000;
 /// An answered session waits for the answers of its talks no longer than this.
 const TALK_MAX: u64 = 30_000_000_000;
-
-/// A session that is over.
-pub(super) enum Delivered {
-    Whole(Closed),
-    /// A part of a boot session.
-    Part(Box<Session>),
-}
 
 /// Everything but the connections.
 pub(super) struct World {
@@ -34,7 +28,7 @@ pub(super) struct World {
     pub(super) contexts: Contexts,
     pub(super) processes: Map<u64, Process>,
     pub(super) spare: Spare,
-    pub(super) delivered: VecDeque<Delivered>,
+    pub(super) delivered: VecDeque<Box<Session>>,
     /// Answered sessions, by when to look at them again.
     waiting: VecDeque<(u64, Key)>,
     numbers: u64,
@@ -80,10 +74,11 @@ impl World {
 
     /// Opens the session of a request (or, where nobody asked, of a response) on an inbound connection.
     pub(super) fn begin(&mut self, connection: &mut Connection, event: &Event<'_>) -> Key {
-        let (key, open) = self.sessions.open(&mut self.spare, 1);
+        let (key, open) = self.sessions.open(1);
         open.connection = connection.id;
         open.active = event.time;
-        let mut request = self.spare.inbound();
+        let session = &mut open.session;
+        let request = session.call_from_inbound.get_or_insert_default();
         request.occurred_at = event.time;
         request.peer.ip.push_str(&connection.peer_model.ip);
         request.peer.port = connection.peer_model.port;
@@ -91,12 +86,10 @@ impl World {
             request.unix_addr = connection.unix.clone();
         }
         request.connection_id = connection.id;
-        let session = &mut open.session;
         session.thread_id = event.tid;
         session.process_id = event.process;
         session.pid = event.pid;
         session.incomplete = connection.gap && connection.request.is_none();
-        session.call_from_inbound = Some(request);
         let mut id = std::mem::take(&mut session.session_id);
         self.write_id(event.time, &mut id);
         if let Some(open) = self.sessions.get_mut(key) {
@@ -123,29 +116,24 @@ impl World {
         }
         connection.described = Some((key, open.part));
         connection.described_protocol = known;
-        if open.connection(connection.id).is_none() {
-            let mut description = self.spare.connection();
-            description.connection_id = connection.id;
-            description.direction.push_str(connection.direction.name());
-            description.kind.push_str(connection.kind.name());
-            description.local.push_str(&connection.local_text);
-            description.peer.push_str(&connection.peer_text);
-            open.session.connections.push(description);
-        }
-        if let Some(description) = open.connection(connection.id) {
-            complete(description, connection);
+        let id = connection.id;
+        let description = connection.description();
+        match open.connection(id) {
+            Some(earlier) => replace(earlier, description),
+            None => open.session.connections.push(description.clone()),
         }
     }
 
     /// A connection ended or lost bytes: the sessions that are using it are told.
     pub(super) fn describe_again(&mut self, connection: &mut Connection) {
+        let description = connection.description().clone();
         let using = connection.exchanges.iter().chain(&connection.request).chain(&connection.unasked);
         let described = connection.described.map(|(key, _)| key);
         for key in using.map(|exchange| exchange.session).chain(described) {
             if let Some(open) = self.sessions.get_mut(key)
-                && let Some(description) = open.connection(connection.id)
+                && let Some(earlier) = open.connection(connection.id)
             {
-                complete(description, connection);
+                replace(earlier, &description);
             }
         }
     }
@@ -258,17 +246,14 @@ impl World {
         if open.group != 0 {
             open.session.overlap_group = format!("overlap{}{}", self.recorder, open.group);
         }
-        if let Some(closed) = self.sessions.close(key) {
-            self.delivered.push_back(Delivered::Whole(closed));
+        if let Some(session) = self.sessions.close(&mut self.spare, key) {
+            self.delivered.push_back(session);
         }
     }
 
     /// The next session that is over.
-    pub(super) fn pop(&mut self) -> Option<Session> {
-        Some(match self.delivered.pop_front()? {
-            Delivered::Whole(closed) => self.sessions.take(closed),
-            Delivered::Part(part) => *part,
-        })
+    pub(super) fn pop(&mut self) -> Option<Box<Session>> {
+        self.delivered.pop_front()
     }
 
     /// Delivers what time alone decides.
@@ -314,17 +299,13 @@ impl World {
     }
 }
 
-/// Fills in what a description of a connection learns as time goes by.
-fn complete(description: &mut Description, connection: &Connection) {
-    let conversation = &connection.conversation;
-    description.protocol.clear();
-    description.protocol.push_str(conversation.protocol().name());
-    description.encrypted = conversation.encrypted();
-    if let Some(name) = conversation.server_name() {
-        name.clone_into(&mut description.server_name);
+/// Replaces the description that a session has of a connection. What it lacks of one, it lacks for ever.
+fn replace(earlier: &mut Arc<Description>, description: &Arc<Description>) {
+    let gap = earlier.gap;
+    earlier.clone_from(description);
+    if gap && !earlier.gap {
+        Arc::make_mut(earlier).gap = true;
     }
-    connection.end.clone_into(&mut description.end);
-    description.gap |= connection.gap;
 }
 
 /// Appends a number in at least so many digits.

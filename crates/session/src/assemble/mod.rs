@@ -198,12 +198,12 @@ impl Assembler {
     }
 
     /// The next session that is over.
-    pub fn pop(&mut self) -> Option<Session> {
+    pub fn pop(&mut self) -> Option<Box<Session>> {
         self.world.pop()
     }
 
     /// Takes back a session that is not needed any more, for its memory.
-    pub fn recycle(&mut self, session: Session) {
+    pub fn recycle(&mut self, session: Box<Session>) {
         self.world.spare.keep(session);
     }
 

@@ -2,6 +2,7 @@
 
 use super::{contexts, spare::Spare};
 use crate::model::{self, Action, CallOutbound, Session};
+use std::sync::Arc;
 
 /// Names an open session; a number that is used again does not name the session before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,15 +11,12 @@ pub(super) struct Key {
     generation: u32,
 }
 
-/// A session that has ended, and was not taken out yet.
-pub(super) struct Closed(u32);
-
 /// A session that has not ended.
 #[derive(Default)]
 pub(super) struct Open {
     generation: u32,
     live: bool,
-    pub(super) session: Session,
+    pub(super) session: Box<Session>,
     /// The connection that its request came by; 0 for a boot session.
     pub(super) connection: u64,
     /// The context that acts for it now.
@@ -79,7 +77,7 @@ impl Open {
     }
 
     /// Adds a talk, which may still change.
-    pub(super) fn push_call(&mut self, call: CallOutbound) {
+    pub(super) fn push_call(&mut self, call: Box<CallOutbound>) {
         self.session.actions.push(Action::CallOutbound(call));
         self.states.push(State::Open);
     }
@@ -148,7 +146,7 @@ impl Open {
     }
 
     /// Its description of this connection.
-    pub(super) fn connection(&mut self, id: u64) -> Option<&mut model::Connection> {
+    pub(super) fn connection(&mut self, id: u64) -> Option<&mut Arc<model::Connection>> {
         self.session.connections.iter_mut().rev().find(|connection| connection.connection_id == id)
     }
 }
@@ -181,7 +179,7 @@ impl Sessions {
     }
 
     /// Opens a session; its fields are those of an empty one.
-    pub(super) fn open(&mut self, spare: &mut Spare, actions_from: u32) -> (Key, &mut Open) {
+    pub(super) fn open(&mut self, actions_from: u32) -> (Key, &mut Open) {
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Open::default());
             self.slots.len() as u32 - 1
@@ -193,7 +191,6 @@ impl Sessions {
         open.generation = open.generation.wrapping_add(1);
         open.live = true;
         self.live += 1;
-        open.session = spare.session();
         open.connection = 0;
         open.context = None;
         open.hold = 0;
@@ -214,20 +211,14 @@ impl Sessions {
         (Key { index, generation: open.generation }, open)
     }
 
-    /// Ends a session; it stays where it is until it is taken.
-    pub(super) fn close(&mut self, key: Key) -> Option<Closed> {
-        self.get_mut(key)?.live = false;
+    /// Ends a session, and takes it out.
+    pub(super) fn close(&mut self, spare: &mut Spare, key: Key) -> Option<Box<Session>> {
+        let open = self.get_mut(key)?;
+        open.live = false;
+        let session = std::mem::replace(&mut open.session, spare.session());
         self.live -= 1;
-        Some(Closed(key.index))
-    }
-
-    /// Takes out a session that has ended.
-    pub(super) fn take(&mut self, closed: Closed) -> Session {
-        self.free.push(closed.0);
-        self.slots
-            .get_mut(closed.0 as usize)
-            .map(|open| std::mem::take(&mut open.session))
-            .unwrap_or_default()
+        self.free.push(key.index);
+        Some(session)
     }
 
     /// The keys of all open sessions, oldest first as far as their numbers tell.

@@ -1,6 +1,7 @@
 //! The decoder: minicbor's, with the tolerance that `mod.rs` promises.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use minicbor::{Decoder, data::Type, decode};
 
@@ -347,6 +348,12 @@ impl Decode for Vec<u8> {
     }
 }
 
+impl<T: Decode> Decode for Arc<T> {
+    fn decode(reader: &mut Reader<'_>, member: &'static str) -> Result<Self, Error> {
+        T::decode(reader, member).map(Self::new)
+    }
+}
+
 impl<T: Decode> Decode for Option<T> {
     fn decode(reader: &mut Reader<'_>, member: &'static str) -> Result<Self, Error> {
         T::decode(reader, member).map(Some)
@@ -373,7 +380,7 @@ macro_rules! lists {
     )*};
 }
 
-lists! { Action Connection String }
+lists! { Action Arc<Connection> String }
 
 #[cfg(test)]
 mod tests {

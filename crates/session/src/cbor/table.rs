@@ -190,7 +190,7 @@ impl Encode for Action {
             members.write_members(out);
         }
         match self {
-            Self::CallOutbound(call) => typed(CALL_OUTBOUND, call, out),
+            Self::CallOutbound(call) => typed(CALL_OUTBOUND, &**call, out),
             Self::SendUdp(send) => typed(SEND_UDP, send, out),
             Self::AppendFile(append) => typed(APPEND_FILE, append, out),
             Self::ReadStorage(read) => typed(READ_STORAGE, read, out),
@@ -207,7 +207,7 @@ impl Decode for Action {
         }
         let (offset, action_type) = read::action_type(reader, member)?;
         Ok(match &*action_type {
-            CALL_OUTBOUND => Self::CallOutbound(typed(reader, member)?),
+            CALL_OUTBOUND => typed::<CallOutbound>(reader, member)?.into(),
             SEND_UDP => Self::SendUdp(typed(reader, member)?),
             APPEND_FILE => Self::AppendFile(typed(reader, member)?),
             READ_STORAGE => Self::ReadStorage(typed(reader, member)?),

@@ -3,6 +3,7 @@
 
 use super::table::Members;
 use crate::model::{Action, Connection, Session};
+use std::sync::Arc;
 
 const UNSIGNED: u8 = 0 << 5;
 const NEGATIVE: u8 = 1 << 5;
@@ -194,6 +195,18 @@ impl Encode for Vec<u8> {
     }
 }
 
+impl<T: Encode> Encode for Arc<T> {
+    #[inline]
+    fn is_absent(&self) -> bool {
+        self.as_ref().is_absent()
+    }
+
+    #[inline]
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.as_ref().encode(out);
+    }
+}
+
 impl<T: Encode> Encode for Option<T> {
     #[inline]
     fn is_absent(&self) -> bool {
@@ -228,4 +241,4 @@ macro_rules! lists {
     )*};
 }
 
-lists! { Action Connection String }
+lists! { Action Arc<Connection> String }

@@ -1,5 +1,7 @@
 //! JSON of koala 1.x as a session.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use super::{Error, bytes, trace_header};
@@ -23,7 +25,7 @@ pub(super) fn session(json: &[u8]) -> Result<Session, Error> {
     }
     let mut connections = Vec::new();
     for item in extension.objects("Connections")? {
-        connections.push(connection(item)?);
+        connections.push(Arc::new(connection(item)?));
     }
     let mut session = Session {
         context: object.text("Context")?,
@@ -83,7 +85,7 @@ impl Actions {
                 self.at.push(None);
                 return Ok(());
             }
-            "CallOutbound" => Action::CallOutbound(call_outbound(item)?),
+            "CallOutbound" => call_outbound(item)?.into(),
             "SendUDP" => Action::SendUdp(SendUdp {
                 action_index: item.unsigned("ActionIndex")?,
                 occurred_at: item.unsigned("OccurredAt")?,

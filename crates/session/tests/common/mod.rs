@@ -7,6 +7,7 @@ use koala_session::model::{
     SendUdp, Session, UnixAddr,
 };
 use proptest::{collection::vec, option, prelude::*};
+use std::sync::Arc;
 
 /// Text with what encoders stumble over.
 fn text() -> BoxedStrategy<String> {
@@ -102,7 +103,7 @@ fn call_outbound() -> BoxedStrategy<CallOutbound> {
 fn action() -> BoxedStrategy<Action> {
     let index = || prop_oneof![0..8_u32, any::<u32>()];
     prop_oneof![
-        3 => call_outbound().prop_map(Action::CallOutbound),
+        3 => call_outbound().prop_map(Action::from),
         1 => (index(), number(), peer(), bytes()).prop_map(|(action_index, occurred_at, peer, content)| {
             Action::SendUdp(SendUdp { action_index, occurred_at, peer, content })
         }),
@@ -186,7 +187,7 @@ pub(crate) fn session() -> BoxedStrategy<Session> {
                 span_id,
                 process_id,
                 pid,
-                connections,
+                connections: connections.into_iter().map(Arc::new).collect(),
                 overlap_group,
                 incomplete,
             }
@@ -211,7 +212,7 @@ pub(crate) fn typical() -> Session {
             occurred_at: 1_795_358_321_530_727_123,
             response: b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\nHello, world!".to_vec(),
         }),
-        actions: vec![Action::CallOutbound(CallOutbound {
+        actions: vec![Action::from(CallOutbound {
             occurred_at: 1_795_358_321_530_682_536,
             socket_fd: 11,
             peer: Peer { ip: "127.0.0.1".to_owned(), port: 6379, zone: String::new() },
@@ -224,7 +225,7 @@ pub(crate) fn typical() -> Session {
         process_id: 1,
         pid: 7060,
         connections: vec![
-            Connection {
+            Arc::new(Connection {
                 connection_id: 1,
                 direction: "inbound".to_owned(),
                 kind: "tcp".to_owned(),
@@ -232,8 +233,8 @@ pub(crate) fn typical() -> Session {
                 peer: "127.0.0.1:36888".to_owned(),
                 protocol: "http".to_owned(),
                 ..Connection::default()
-            },
-            Connection {
+            }),
+            Arc::new(Connection {
                 connection_id: 2,
                 direction: "outbound".to_owned(),
                 kind: "tcp".to_owned(),
@@ -241,7 +242,7 @@ pub(crate) fn typical() -> Session {
                 peer: "127.0.0.1:6379".to_owned(),
                 protocol: "redis".to_owned(),
                 ..Connection::default()
-            },
+            }),
         ],
         ..Session::default()
     }

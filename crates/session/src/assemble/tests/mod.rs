@@ -157,7 +157,7 @@ impl Program {
 
     /// The sessions that are over by now.
     fn delivered(&mut self) -> Vec<Session> {
-        std::iter::from_fn(|| self.assembler.pop()).collect()
+        std::iter::from_fn(|| self.assembler.pop()).map(|session| *session).collect()
     }
 
     /// The one session that is over by now.
@@ -199,7 +199,7 @@ fn response(session: &Session) -> Option<&str> {
 fn calls(session: &Session) -> Vec<&CallOutbound> {
     let actions = session.actions.iter();
     actions
-        .filter_map(|action| if let Action::CallOutbound(call) = action { Some(call) } else { None })
+        .filter_map(|action| if let Action::CallOutbound(call) = action { Some(&**call) } else { None })
         .collect()
 }
 

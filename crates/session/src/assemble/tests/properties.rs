@@ -77,7 +77,7 @@ proptest! {
                 1 => _ = program.wait(1000),
                 2 => program.assembler.tick(program.now + 40_000 * MS),
                 3 => _ = program.end_process(),
-                4 => program.delivered().into_iter().for_each(|session| program.assembler.recycle(session)),
+                4 => program.delivered().into_iter().for_each(|session| program.assembler.recycle(Box::new(session))),
                 _ => {}
             }
         }

@@ -363,7 +363,7 @@ fn recycled_memory_leaves_no_trace() {
         let kept = session.clone();
         session.trace_header = Some(vec![1]);
         session.next_session_id.push('x');
-        program.assembler.recycle(session);
+        program.assembler.recycle(Box::new(session));
         let shape = |session: &Session| {
             let mut session = session.clone();
             session.session_id.clear();
