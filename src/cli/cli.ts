@@ -5,6 +5,7 @@ import { errorCode } from '../errors.ts';
 import { koalaVersion } from '../native/version.ts';
 import { isUserError, KoalaCommand } from './command.ts';
 import { DemoCommand } from './demo.ts';
+import { DoctorCommand } from './doctor.ts';
 import { RecordCommand } from './record.ts';
 import { ReplayCommand } from './replay.ts';
 import { SessionsListCommand, SessionsSearchCommand } from './sessions/list.ts';
@@ -19,6 +20,7 @@ const COMMANDS: readonly CommandClass[] = [
   SessionsShowCommand,
   SessionsExportCommand,
   SessionsImportCommand,
+  DoctorCommand,
   DemoCommand,
   Builtins.HelpCommand,
   Builtins.VersionCommand,
@@ -81,7 +83,8 @@ class Help extends Writable {
         /^ {2}(-\S+(?: \S+)?) {3,}(?=\S)/gm,
         (_, option: string) => `  ${option.padEnd(OPTION_WIDTH)}  `,
       )
-      .replaceAll('<CMD> ...', '-- CMD ARG...');
+      .replaceAll('<CMD> ...', '-- CMD ARG...')
+      .replaceAll(/ doctor \.\.\.$/gm, ' doctor [-- CMD ARG...]');
     this.#to.write(text, done);
   }
 }

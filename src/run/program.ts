@@ -2,6 +2,7 @@
 import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process';
 import { constants } from 'node:os';
 import { errorMessage, KoalaError } from '../errors.ts';
+import { preloadList } from './coverable.ts';
 import type { RuntimeDirectory } from './runtime-dir.ts';
 
 const STOP_TIMEOUT = 5000;
@@ -41,13 +42,9 @@ export interface ProgramOptions {
 
 /** The environment that covers a program. */
 export function coveredEnvironment(options: ProgramOptions): NodeJS.ProcessEnv {
-  const others = options.env['LD_PRELOAD'];
   return {
     ...options.env,
-    LD_PRELOAD:
-      others === undefined || others === ''
-        ? options.runtime.library
-        : `${options.runtime.library}:${others}`,
+    LD_PRELOAD: preloadList(options.runtime.library, options.env),
     KOALA_MODE: options.mode,
     KOALA_RUNTIME_DIR: options.runtime.path,
   };
