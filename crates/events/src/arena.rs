@@ -15,6 +15,10 @@ const HEADER_SIZE: usize = 4096;
 /// Bytes at the head of a chunk before its first record.
 pub(crate) const CHUNK_HEADER_SIZE: usize = 64;
 
+/// The owner of a chunk whose memory the reader is giving back: no process has this number.
+#[cfg(feature = "reader")]
+const RESERVED: u64 = u64::MAX;
+
 /// What a process of the tree is to do with its calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[repr(u32)]
@@ -305,6 +309,13 @@ impl Arena {
             index += 1;
         }
         None
+    }
+
+    /// Takes a chunk that is nobody's out of the writers' reach, until [`Arena::release_chunk`]; `false` if it is
+    /// somebody's.
+    #[cfg(feature = "reader")]
+    pub(crate) fn reserve_chunk(&self, index: u32) -> bool {
+        self.owner(index).compare_exchange(0, RESERVED, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
     /// One more than the highest chunk that was ever claimed.

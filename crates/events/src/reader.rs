@@ -20,6 +20,10 @@ const PATIENCE: u64 = 100_000_000;
 /// signal handler appended in the middle of it, or jumped out of it, and it never will be.
 const GIVE_UP: u64 = 2_000_000_000;
 
+/// How long, in nanoseconds, a chunk beyond those that are kept is nobody's before its memory is given back: under a
+/// load that goes on, it is claimed again before that, and finds its memory there.
+const GIVE_BACK: u64 = 1_000_000_000;
+
 /// A process that has a place in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProcessInfo {
@@ -82,6 +86,8 @@ struct Process {
     staged: Vec<Staged>,
     /// Since when `next` has been missing while later ones were there; 0 if it is not.
     missing_since: u64,
+    /// Since when the oldest event that is left is younger than the horizon; 0 if it is not.
+    young_since: u64,
     /// It is dead: nothing that is not committed will be.
     ended: bool,
 }
@@ -100,11 +106,15 @@ struct Chunk {
     tid: u32,
     /// The offset for which parking was told.
     parked: u32,
+    /// When it was returned with its memory; 0 if it is in use, or has given its memory back.
+    returned: u64,
 }
 
 /// Gives the memory of a chunk back to the kernel; see [`Reader::reclaim_with`].
 struct Reclaim {
     kept: u32,
+    /// When it was last looked for chunks to give back.
+    looked: u64,
     give_back: Box<dyn FnMut(*mut u8, usize) -> bool + Send>,
 }
 
@@ -118,6 +128,8 @@ pub struct Reader {
     busy: Vec<u64>,
     ready: Vec<Ready>,
     reclaim: Option<Reclaim>,
+    /// See [`Reader::look_no_further_than`].
+    horizon: u64,
 }
 
 impl fmt::Debug for Reader {
@@ -137,11 +149,23 @@ impl Reader {
             busy: Vec::new(),
             ready: Vec::new(),
             reclaim: None,
+            horizon: u64::MAX,
         }
     }
 
-    /// Lets the log's memory shrink again after a burst: of the chunks that are returned, all but the first `kept`
-    /// are given back to the kernel by `give_back`, instead of being overwritten with zeros.
+    /// Sets the time up to which the next polls deliver what several processes did: events with a later
+    /// [`Event::time`] stay for another poll. `time` should be the time (since 1970) at which the poll begins.
+    ///
+    /// Chunks are looked at one after the other. Without this, what a child did could be found without what its
+    /// parent had done before the fork, in a chunk that was looked at earlier. What was written before another
+    /// event was is never younger than that: so nothing that is delivered lacks what led to it. Should the
+    /// clock be turned back, nothing is held longer than for a missing event.
+    pub fn look_no_further_than(&mut self, time: u64) {
+        self.horizon = time;
+    }
+
+    /// Lets the log's memory shrink again after a burst: chunks but for the first `kept` that were nobody's for a
+    /// second are given back to the kernel by `give_back`.
     ///
     /// `give_back` gets the chunk's address and size (whole pages), and returns whether every process now finds
     /// zeros there, as after `MADV_REMOVE` (madvise(2)).
@@ -150,7 +174,7 @@ impl Reader {
         kept: u32,
         give_back: impl FnMut(*mut u8, usize) -> bool + Send + 'static,
     ) {
-        self.reclaim = Some(Reclaim { kept, give_back: Box::new(give_back) });
+        self.reclaim = Some(Reclaim { kept, looked: 0, give_back: Box::new(give_back) });
     }
 
     /// The log.
@@ -185,10 +209,12 @@ impl Reader {
         let ended: Vec<u64> = self.processes.iter().filter(|(_, p)| p.ended).map(|(&id, _)| id).collect();
         self.scan(now);
         let mut poll = Poll::default();
+        let horizon = if self.processes.len() > 1 { self.horizon } else { u64::MAX };
         let mut several = false;
         for (&id, process) in &mut self.processes {
             several |= !self.ready.is_empty() && !process.staged.is_empty();
-            make_ready(&self.arena, &self.chunks, id, process, &mut self.busy, now, &mut self.ready);
+            let (arena, chunks) = (&self.arena, &self.chunks);
+            make_ready(arena, chunks, id, process, &mut self.busy, (now, horizon), &mut self.ready);
             poll.held += process.staged.len();
         }
         if several {
@@ -204,7 +230,8 @@ impl Reader {
             }
         }
         self.tell_parked(&mut deliver);
-        self.free();
+        self.free(now);
+        self.give_back(now);
         for id in ended {
             if self.chunks.iter().all(|chunk| chunk.process != id) {
                 self.processes.remove(&id);
@@ -228,6 +255,7 @@ impl Reader {
             let header = self.arena.chunk_header(index);
             if chunk.process == 0 {
                 chunk.process = owner;
+                chunk.returned = 0;
                 chunk.cursor = CHUNK_HEADER_SIZE as u32;
             }
             let process = self.processes.entry(chunk.process).or_default();
@@ -252,7 +280,7 @@ impl Reader {
     }
 
     /// Returns chunks in which nothing is left, and into which nothing more will be written.
-    fn free(&mut self) {
+    fn free(&mut self, now: u64) {
         for (index, chunk) in self.chunks.iter_mut().enumerate() {
             if chunk.process == 0 || chunk.staged > 0 || !chunk.claimed.is_empty() {
                 continue;
@@ -262,17 +290,32 @@ impl Reader {
             // A sealed chunk may have got its last record after the scan and before the seal.
             let drained = sealed && !more(&self.arena, index as u32, chunk.cursor);
             if drained || (ended && !more(&self.arena, index as u32, chunk.cursor)) {
-                let (index, size) = (index as u32, self.arena.chunk_size() as usize);
-                let given_back = match &mut self.reclaim {
-                    Some(reclaim) if index >= reclaim.kept => {
-                        (reclaim.give_back)(self.arena.chunk(index), size)
-                    }
-                    _ => false,
-                };
                 // SAFETY: every record was delivered, and none is claimed: the thread that sealed the chunk, or
                 // the process that is dead, holds no pointer into it.
-                unsafe { self.arena.release_chunk(index, given_back) };
-                *chunk = Chunk::default();
+                unsafe { self.arena.release_chunk(index as u32, false) };
+                *chunk = Chunk { returned: now.max(1), ..Chunk::default() };
+            }
+        }
+    }
+
+    /// Gives back the memory of chunks that have been nobody's for long.
+    fn give_back(&mut self, now: u64) {
+        let Some(reclaim) = &mut self.reclaim else { return };
+        if now.saturating_sub(reclaim.looked) < GIVE_BACK {
+            return;
+        }
+        reclaim.looked = now;
+        for (index, chunk) in self.chunks.iter_mut().enumerate().skip(reclaim.kept as usize) {
+            let index = index as u32;
+            if chunk.returned == 0 || now.saturating_sub(chunk.returned) < GIVE_BACK {
+                continue;
+            }
+            chunk.returned = 0;
+            // Whoever has claimed it since will return it.
+            if self.arena.reserve_chunk(index) {
+                let zeroed = (reclaim.give_back)(self.arena.chunk(index), self.arena.chunk_size() as usize);
+                // SAFETY: it was nobody's, and no writer claims one that is reserved.
+                unsafe { self.arena.release_chunk(index, zeroed) };
             }
         }
     }
@@ -374,7 +417,7 @@ fn make_ready(
     id: u64,
     process: &mut Process,
     busy: &mut Vec<u64>,
-    now: u64,
+    (now, horizon): (u64, u64),
     ready: &mut Vec<Ready>,
 ) {
     if process.staged.is_empty() {
@@ -390,6 +433,18 @@ fn make_ready(
         if waiting {
             return true;
         }
+        let Some(header) = header(arena, entry.chunk, entry.offset) else { return false };
+        if header.time > horizon && !process.ended {
+            if process.young_since == 0 {
+                process.young_since = now;
+            }
+            if now.saturating_sub(process.young_since) < PATIENCE {
+                waiting = true;
+                return true;
+            }
+        } else {
+            process.young_since = 0;
+        }
         if entry.sequence > process.next && !process.ended {
             if process.missing_since == 0 {
                 process.missing_since = now;
@@ -403,7 +458,6 @@ fn make_ready(
             process.next = entry.sequence + 1;
             process.missing_since = 0;
         }
-        let Some(header) = header(arena, entry.chunk, entry.offset) else { return false };
         if entry.under_way.is_some() && state(header.word.load(Ordering::Acquire)) != INTENT {
             entry.under_way = None;
         }

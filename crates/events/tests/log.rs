@@ -140,7 +140,7 @@ fn the_dead_leave_what_they_were_about_to_send() {
         assert!(next.append(&ThreadState::new(), || 9, &record(EventKind::Send, 6), &[7; 20]));
         assert_eq!(poll(&mut reader, 2).len(), 1);
         reader.process_ended(next.process());
-        next.forked(3);
+        next.forked(3, 0);
     }
 }
 
@@ -217,7 +217,7 @@ fn a_forked_child_writes_to_chunks_of_its_own() {
     writer.append(&thread, || 1, &record(EventKind::Send, 5), b"parent");
     // What fork does: the child has copies of both.
     let child = Writer::new(arena, 1);
-    let parent = child.forked(2);
+    let parent = child.forked(2, 0);
     assert_ne!(child.process(), parent);
     child.append(&thread, || 2, &record(EventKind::Send, 5), b"child");
     writer.append(&ThreadState::new(), || 1, &record(EventKind::Send, 5), b"parent again");
@@ -251,6 +251,32 @@ fn processes_are_told_in_order_of_time() {
     let mut reader = Reader::new(arena);
     let told = payloads(&poll(&mut reader, 0));
     assert_eq!(told, ["question", "heard", "answered", "and more", "answer"]);
+}
+
+#[test]
+fn several_processes_are_followed_up_to_the_horizon() {
+    let arena = arena(4);
+    let (first, second) = (Writer::new(arena, 1), Writer::new(arena, 2));
+    let (one, two) = (ThreadState::new(), ThreadState::new());
+    let at = |time| Record { time, ..record(EventKind::Receive, 5) };
+    let mut reader = Reader::new(arena);
+    reader.look_no_further_than(10);
+    first.append(&one, || 1, &at(20), b"alone");
+    assert_eq!(payloads(&poll(&mut reader, 0)), ["alone"], "one process is followed as it goes");
+    second.append(&two, || 2, &at(10), b"old");
+    second.append(&two, || 2, &at(11), b"young");
+    second.append(&two, || 2, &at(9), b"behind it");
+    first.append(&one, || 1, &at(30), b"younger");
+    assert_eq!(payloads(&poll(&mut reader, 0)), ["old"]);
+    reader.look_no_further_than(11);
+    assert_eq!(payloads(&poll(&mut reader, 1)), ["young", "behind it"]);
+    // A clock that was turned back holds nothing for good, nor one event after the other.
+    first.append(&one, || 1, &at(40), b"youngest");
+    assert_eq!(payloads(&poll(&mut reader, 2)), [""; 0]);
+    assert_eq!(payloads(&poll(&mut reader, 200_000_000)), ["younger", "youngest"]);
+    first.append(&one, || 1, &at(12), b"last words");
+    reader.process_ended(first.process());
+    assert_eq!(payloads(&poll(&mut reader, 200_000_001)), ["last words"]);
 }
 
 #[test]
@@ -293,23 +319,37 @@ fn memory_beyond_what_is_kept_is_given_back() {
     let writer = Writer::new(arena, 1);
     let thread = ThreadState::new();
     let mut reader = Reader::new(arena);
-    let (given_back, given) = std::sync::mpsc::channel();
+    let (give, given_back) = std::sync::mpsc::channel();
     reader.reclaim_with(2, move |chunk, size| {
         // SAFETY: the reader says that the chunk is nobody's.
         unsafe { std::ptr::write_bytes(chunk, 0, size) };
-        given_back.send(size).unwrap();
+        give.send(size).unwrap();
         true
     });
-    for burst in 0..3 {
+    const SECOND: u64 = 1_000_000_000;
+    let fill = |burst: u64| {
         let mut written = 0;
         while arena.lost().events == burst {
             written += usize::from(writer.append(&thread, || 1, &record(EventKind::Send, 5), &[1; 100]));
         }
         assert!(written > 100);
-        poll(&mut reader, burst);
+    };
+    // Under a load that goes on, the memory stays.
+    for burst in 0..3 {
+        fill(burst);
+        poll(&mut reader, (10 + burst) * SECOND / 2);
     }
-    let given: Vec<usize> = given.try_iter().collect();
-    assert!(given.len() >= 12 && given.iter().all(|&size| size == 4096), "{given:?}");
+    let given = || given_back.try_iter().collect::<Vec<usize>>();
+    assert_eq!(given(), []);
+    poll(&mut reader, 10 * SECOND);
+    let first = given();
+    assert!(first.len() >= 5 && first.iter().all(|&size| size == 4096), "{first:?}");
+    poll(&mut reader, 20 * SECOND);
+    assert_eq!(given(), [], "what was given back is not given back again");
+    fill(3);
+    poll(&mut reader, 30 * SECOND);
+    poll(&mut reader, 40 * SECOND);
+    assert_eq!(given().len(), first.len(), "and can be used again");
 }
 
 #[test]
