@@ -92,14 +92,16 @@ export function printRecord(result: RecordResult, stream: Writable): void {
     say(`${style.red('the recording is not complete')}: ${result.problem ?? 'koala-agent failed'}`);
     return;
   }
-  const { Sessions, Lost, Processes, Unresolved, Error: failure } = result.status;
+  const { Sessions, BootSessions, Lost, Processes, Unresolved, Error: failure } = result.status;
   const lost = Lost.Events === 0 && Lost.Sessions === 0 ? '0 lost' : style.red('NOT ALL OF THEM');
   say(`${count(Sessions, 'session')} recorded to ${result.recording} (${lost})`);
-  if (Sessions === 0) {
+  if (Sessions === 0 && Processes === 0) {
     say(
-      style.red(
-        'NOTHING WAS RECORDED: the program answered no request while it ran, or it cannot be covered',
-      ),
+      BootSessions > 0
+        ? style.yellow('no request was answered: what the program asked of others is in its boot session')
+        : style.red(
+            'NOTHING WAS RECORDED: the program answered no request and asked nobody while it ran, or it cannot be covered (see koala doctor)',
+          ),
     );
   }
   if (Lost.Events > 0) {
@@ -112,5 +114,7 @@ export function printRecord(result: RecordResult, stream: Writable): void {
   if (Unresolved.length > 0)
     say(style.yellow(`functions that could not be hooked: ${Unresolved.join(', ')}`));
   if (Processes > 0)
-    say(style.yellow(`${count(Processes, 'process', 'processes')} of it still running, no longer recorded`));
+    say(
+      `${count(Processes, 'process', 'processes')} of it still running: recorded on, until the last has ended`,
+    );
 }

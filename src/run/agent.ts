@@ -4,6 +4,7 @@
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { errorMessage, KoalaError } from '../errors.ts';
 import { findBinary } from '../native/binaries.ts';
 import { ControlClient, type Status } from './control.ts';
@@ -12,6 +13,7 @@ import type { RuntimeDirectory } from './runtime-dir.ts';
 const READY_TIMEOUT = 20_000;
 const FINISH_TIMEOUT = 120_000;
 const EXIT_TIMEOUT = 10_000;
+const LOOK_EVERY = 50;
 const KEPT_STDERR = 64 * 1024;
 
 /** What the agent printed when it was ready. */
@@ -47,18 +49,41 @@ export class Agent {
     return this.#child.exitCode === null && this.#child.signalCode === null;
   }
 
+  /** Waits until every process of the program has ended, at most `timeout` ms; how it stands then. */
+  async settle(timeout: number): Promise<Status> {
+    const deadline = Date.now() + timeout;
+    for (;;) {
+      const status = await this.#ask(this.control.status());
+      if (status.Processes === 0 || Date.now() >= deadline) return status;
+      await sleep(LOOK_EVERY);
+    }
+  }
+
+  /** Leaves the agent to itself: it goes on until the last process of the program has ended. */
+  leave(): void {
+    this.control.close();
+    this.#child.stdin?.destroy();
+    this.#child.stdout?.destroy();
+    this.#child.stderr?.destroy();
+    this.#child.unref();
+  }
+
   /** Completes the run and waits until the agent is gone. */
   async finish(): Promise<Status> {
     try {
-      return await this.control.finish(FINISH_TIMEOUT);
-    } catch (error) {
-      const said = this.#stderr();
-      throw new KoalaError(`koala-agent failed: ${said === '' ? errorMessage(error) : said}`);
+      return await this.#ask(this.control.finish(FINISH_TIMEOUT));
     } finally {
       this.control.close();
       this.#child.stdin?.destroy();
       await this.#exit();
     }
+  }
+
+  async #ask(answer: Promise<Status>): Promise<Status> {
+    return answer.catch((error: unknown) => {
+      const said = this.#stderr();
+      throw new KoalaError(`koala-agent failed: ${said === '' ? errorMessage(error) : said}`);
+    });
   }
 
   async #exit(): Promise<void> {

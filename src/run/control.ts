@@ -10,6 +10,8 @@ export interface Status {
   /** How many of its processes are attached and alive. */
   Processes: number;
   Sessions: number;
+  /** Record: how many boot sessions, or parts of one, were written. */
+  BootSessions: number;
   Events: number;
   Lost: { Events: number; Bytes: number; Sessions: number };
   /** Hooks that could not be resolved, by name. */
@@ -135,6 +137,7 @@ function readStatus(content: Buffer): Status {
     Listeners: array(from['Listeners']).filter((item) => typeof item === 'string'),
     Processes: number(from['Processes']),
     Sessions: number(from['Sessions']),
+    BootSessions: number(from['BootSessions']),
     Events: number(from['Events']),
     Lost: {
       Events: number(lost['Events']),

@@ -7,6 +7,7 @@ import { test } from 'node:test';
 import { printRecord } from '../report/terminal.ts';
 import { useFakeAgent } from '../test-support/fake-agent.ts';
 import { temporary } from '../test-support/sessions.ts';
+import { ControlClient } from './control.ts';
 import { record, type RecordResult } from './record.ts';
 
 const skip = process.platform !== 'linux' && 'recording needs Linux';
@@ -30,14 +31,14 @@ test('the exit code is the program\u2019s, and the agent completes the recording
   const result = await record({ command: ['sh', '-c', 'exit 7'], to, stdio });
   assert.equal(result.exitCode, 7);
   assert.equal(result.problem, undefined);
-  assert.match(await readFile(log, 'utf8'), /^record .*\nPOST \/finish\n$/);
+  assert.match(await readFile(log, 'utf8'), /^record .*\nGET \/status\nPOST \/finish\n$/);
   assert.match(printed(result), /^koala: 12 sessions recorded to .*rec \(0 lost\)\n$/);
   const killed = await record({ command: ['sh', '-c', 'kill -KILL $$'], to, stdio });
   assert.equal(killed.exitCode, 137);
 });
 
 test('the program is covered', { skip }, async (t) => {
-  await useFakeAgent(t, {});
+  await useFakeAgent(t, { processes: 0 });
   const directory = await temporary(t);
   const script = `echo "$LD_PRELOAD $KOALA_MODE $KOALA_RUNTIME_DIR" > ${join(directory, 'env')}`;
   await record({ command: ['sh', '-c', script], to: join(directory, 'rec'), stdio });
@@ -50,10 +51,32 @@ test('the program is covered', { skip }, async (t) => {
 });
 
 test('nothing recorded and what was lost are said loudly', { skip }, async (t) => {
-  await useFakeAgent(t, { sessions: 0, lost: 3 });
+  await useFakeAgent(t, { sessions: 0, processes: 0, lost: 3 });
   const result = await record({ command: ['true'], to: join(await temporary(t), 'rec'), stdio });
   assert.match(printed(result), /NOTHING WAS RECORDED/);
   assert.match(printed(result), /LOST: 3 events with 0 bytes/);
+});
+
+test('a program that only asks has its boot session', { skip }, async (t) => {
+  await useFakeAgent(t, { bootSessions: 1, processes: 0 });
+  const result = await record({ command: ['true'], to: join(await temporary(t), 'rec'), stdio });
+  assert.match(printed(result), /no request was answered: .* boot session\n$/);
+  assert.doesNotMatch(printed(result), /NOTHING/);
+});
+
+test('an agent is left to processes that outlive the command', { skip }, async (t) => {
+  const log = await useFakeAgent(t, { sessions: 2, processes: 3 });
+  const directory = await temporary(t);
+  const script = `echo "$KOALA_RUNTIME_DIR" > ${join(directory, 'runtime')}`;
+  const result = await record({ command: ['sh', '-c', script], to: join(directory, 'rec'), stdio });
+  assert.match(printed(result), /3 processes of it still running: recorded on, until the last has ended\n$/);
+  assert.doesNotMatch(await readFile(log, 'utf8'), /finish/);
+  const runtime = (await readFile(join(directory, 'runtime'), 'utf8')).trim();
+  assert.ok(existsSync(runtime), 'the runtime directory stays');
+  // This one would wait for ever.
+  const control = new ControlClient(join(runtime, 'control.sock'));
+  await control.finish(5000);
+  control.close();
 });
 
 test('what cannot start leaves no runtime directory and no recording', { skip }, async (t) => {

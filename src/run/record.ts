@@ -9,6 +9,9 @@ import { coverableProgram } from './coverable.ts';
 import { shellExitCode, startProgram, type Program } from './program.ts';
 import { makeRuntimeDirectory } from './runtime-dir.ts';
 
+/** How long the command's other processes may take to end after it; those that take longer are meant to stay. */
+const LAST_TIMEOUT = 3000;
+
 /** What to record and where. */
 export interface RecordOptions {
   /** The command: its name and arguments. */
@@ -31,7 +34,10 @@ export interface RecordResult {
   /** The exit code of the program, as a shell gives it. */
   exitCode: number;
   recording: string;
-  /** Undefined where the agent failed; then `problem` says why. */
+  /**
+   * Undefined where the agent failed; then `problem` says why. Where `Processes` is not 0, so many live on after the
+   * command has ended, and are recorded until the last has ended.
+   */
   status: Status | undefined;
   problem: string | undefined;
 }
@@ -76,13 +82,17 @@ export async function record(options: RecordOptions): Promise<RecordResult> {
   let status: Status | undefined;
   let problem: string | undefined;
   try {
-    status = await agent.finish();
+    status = await agent.settle(LAST_TIMEOUT);
+    // A daemon, say: the command has done its work, and the agent removes the runtime directory when the last is gone.
+    if (status.Processes > 0) agent.leave();
+    else status = await agent.finish();
   } catch (error) {
     if (!(error instanceof KoalaError)) throw error;
     problem = error.message;
+    await agent.finish().catch(() => undefined);
   } finally {
     release();
-    await runtime.remove();
+    if (status === undefined || status.Processes === 0) await runtime.remove();
   }
   return { exitCode: shellExitCode(exit), recording: options.to, status, problem };
 }

@@ -14,6 +14,7 @@ export interface FakeAgent {
   processes?: number;
   lost?: number;
   sessions?: number;
+  bootSessions?: number;
   /** What it answers to the sessions that it is sent, in order; it hangs where there is none. */
   replies?: (Session | { status: number; Error: string; after?: number })[];
 }
@@ -34,7 +35,7 @@ if (plan.fails !== undefined) {
 let done = 0;
 const status = () => JSON.stringify({
   Mode: process.argv[2], Listeners: plan.listeners ?? [], Processes: plan.processes ?? 1, Sessions: plan.sessions ?? 0,
-  Events: 0, Lost: { Events: plan.lost ?? 0, Bytes: 0 }, Unresolved: [], Pids: [],
+  BootSessions: plan.bootSessions ?? 0, Events: 0, Lost: { Events: plan.lost ?? 0, Bytes: 0 }, Unresolved: [], Pids: [],
 });
 createServer((request, response) => {
   request.resume().on('end', () => {

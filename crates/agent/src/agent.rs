@@ -276,6 +276,7 @@ impl Agent {
             Work::Record { recorder, progress, .. } => {
                 status.mode = "record".to_owned();
                 status.sessions = progress.sessions();
+                status.boot_sessions = progress.boot_sessions();
                 status.lost = LostCounts::new(facts.lost, progress.unwritten());
                 status.error = recorder.recorder().failure().map(str::to_owned);
             }

@@ -79,6 +79,11 @@ impl Progress {
         self.sessions.load(Ordering::Relaxed)
     }
 
+    /// Parts of boot sessions delivered, but for those not written.
+    pub fn boot_sessions(&self) -> u64 {
+        self.boot_sessions.load(Ordering::Relaxed)
+    }
+
     /// Sessions that could not be written.
     pub fn unwritten(&self) -> u64 {
         self.unwritten.load(Ordering::Relaxed)
@@ -209,7 +214,7 @@ impl Recorder {
         let manifest = Manifest {
             finished_at: Some(clock::rfc3339(clock::now())),
             sessions: earlier.sessions + progress.sessions(),
-            boot_sessions: earlier.boot_sessions + progress.boot_sessions.load(Ordering::Relaxed),
+            boot_sessions: earlier.boot_sessions + progress.boot_sessions(),
             events: earlier.events + events,
             lost: earlier.lost.plus(LostCounts::new(lost, progress.unwritten())),
             error: self.failure.clone(),

@@ -18,6 +18,9 @@ pub struct Status {
     pub pids: Vec<u32>,
     /// Sessions written to disk, but for those of boot; in a replay, sessions replayed.
     pub sessions: u64,
+    /// Parts of boot sessions written to disk; 0 in a replay.
+    #[serde(default)]
+    pub boot_sessions: u64,
     /// Events read from the log.
     pub events: u64,
     /// What is lost.
