@@ -22,7 +22,8 @@ const sources = [
   'scripts/build-wasm.mjs',
 ];
 const pkg = join(root, 'crates/wasm/pkg');
-const parts = ['koala_wasm.js', 'koala_wasm.d.ts', 'koala_wasm_bg.wasm', 'package.json'];
+// `snippets` has crates/wasm/src/values.js.
+const parts = ['koala_wasm.js', 'koala_wasm.d.ts', 'koala_wasm_bg.wasm', 'snippets', 'package.json'];
 const target = process.env.CARGO_TARGET_DIR ?? join(root, 'target');
 const locked = process.env.CI ? ['--locked'] : [];
 
@@ -36,38 +37,53 @@ function ordinary() {
   return { cargo: 'cargo', args: [], env: {} };
 }
 
-/** Debian's Rust with the source of its standard library, which is then built as well. */
+/** Where a Rust has what belongs to it, if it has the source of its standard library. */
+function sysrootWithSource(rustc) {
+  const sysroot = ask(rustc, ['--print', 'sysroot']);
+  const has = sysroot && existsSync(join(sysroot, 'lib/rustlib/src/rust/library/Cargo.toml'));
+  return has ? sysroot : undefined;
+}
+
+/**
+ * A Rust that builds its standard library as well, which makes the module a sixth smaller; and panics end the module
+ * without a message, which nobody would see, where this cargo can do that.
+ */
+function buildingStd(cargo, env) {
+  const args = ['-Zbuild-std=std,panic_abort', '-Zbuild-std-features=optimize_for_size'];
+  // What the standard library asks for is not allowed outside nightly otherwise.
+  const bootstrap = { RUSTC_BOOTSTRAP: '1' };
+  const silent = ask(cargo, ['-Z', 'help'], { env: { ...process.env, ...bootstrap } });
+  const canAbort = silent?.includes('panic-immediate-abort') ?? false;
+  if (canAbort) args.push('-Zpanic-immediate-abort');
+  const abort = canAbort && { CARGO_PROFILE_WASM_PANIC: 'immediate-abort' };
+  return { cargo, args, env: { ...bootstrap, ...abort, ...env } };
+}
+
+/** Rust as it is set up here, where it has the source of its standard library and a linker of its own. */
+function ordinaryWithSource() {
+  const sysroot = sysrootWithSource('rustc');
+  const host = ask('rustc', ['-vV'])?.match(/^host: (.*)$/m)?.[1];
+  if (!sysroot || !host || !existsSync(join(sysroot, 'lib/rustlib', host, 'bin/rust-lld'))) return undefined;
+  return buildingStd('cargo', {});
+}
+
+/** Debian's Rust, where the source of its standard library is installed. */
 function debian() {
   const [rustc, cargo] = ['/usr/bin/rustc', '/usr/bin/cargo'];
-  if (!existsSync(rustc) || !existsSync(cargo)) return undefined;
-  const sysroot = ask(rustc, ['--print', 'sysroot']);
-  if (!sysroot || !existsSync(join(sysroot, 'lib/rustlib/src/rust/library/Cargo.toml'))) return undefined;
+  if (!existsSync(rustc) || !existsSync(cargo) || !sysrootWithSource(rustc)) return undefined;
   const folders = (process.env.PATH ?? '').split(':').concat('/usr/bin');
   const linkers = folders
     .flatMap((folder) => (existsSync(folder) ? readdirSync(folder) : []))
     .filter((name) => /^(rust-lld|wasm-ld(-\d+)?)$/.test(name))
     .sort((a, b) => Number(b.match(/\d+/)?.[0] ?? 0) - Number(a.match(/\d+/)?.[0] ?? 0));
   if (linkers.length === 0) return undefined;
-  // Its standard library is built for size, which makes the module a sixth smaller, and panics end the module without
-  // a message, which nobody would see, where this cargo can do that.
-  const args = ['-Zbuild-std=std,panic_abort', '-Zbuild-std-features=optimize_for_size'];
-  const silent = ask(cargo, ['-Z', 'help'], { env: { ...process.env, RUSTC_BOOTSTRAP: '1' } });
-  const canAbort = silent?.includes('panic-immediate-abort') ?? false;
-  if (canAbort) args.push('-Zpanic-immediate-abort');
-  return {
-    cargo,
-    args,
-    env: {
-      // What the standard library asks for is not allowed outside nightly otherwise.
-      RUSTC_BOOTSTRAP: '1',
-      RUSTC: rustc,
-      ...(canAbort && { CARGO_PROFILE_WASM_PANIC: 'immediate-abort' }),
-      // Under rustup, these name another compiler to what cargo starts.
-      RUSTUP_TOOLCHAIN: undefined,
-      RUSTC_WRAPPER: '',
-      CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER: linkers[0],
-    },
-  };
+  return buildingStd(cargo, {
+    RUSTC: rustc,
+    // Under rustup, these name another compiler to what cargo starts.
+    RUSTUP_TOOLCHAIN: undefined,
+    RUSTC_WRAPPER: '',
+    CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER: linkers[0],
+  });
 }
 
 /** Lets rustup bring its standard library for WASM, where there is rustup and it reaches its server. */
@@ -153,7 +169,7 @@ await main(async () => {
   const now = inputs(sources);
   if (parts.every((name) => existsSync(join(pkg, name))) && isCurrent(stamp, now)) return 0;
 
-  const rust = ordinary() ?? debian() ?? fromRustup() ?? (await fromDebian());
+  const rust = ordinaryWithSource() ?? debian() ?? ordinary() ?? fromRustup() ?? (await fromDebian());
   if (!rust) {
     // What an older source gave must not pass for this one.
     rmSync(pkg, { recursive: true, force: true });

@@ -2,6 +2,7 @@
 // names of checks run only those.
 import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
 import { build, locked, targetFolder } from './build.mjs';
 import { readElf } from './lib/elf.mjs';
 import { installPackages } from './lib/install.mjs';
@@ -11,6 +12,7 @@ import { Failure, main, output, run } from './lib/run.mjs';
 import { line } from './lib/summary.mjs';
 
 const largestLibrary = 200 * 1024;
+const largestModule = 150 * 1024;
 const json = (path) => JSON.parse(readFileSync(join(root, path), 'utf8'));
 const tool = (name) => join(root, 'node_modules/.bin', name);
 const written = ['src', 'test', 'bench', 'scripts'].filter((folder) => existsSync(join(root, folder)));
@@ -49,6 +51,20 @@ function library() {
     `libkoala.so: ${size} bytes, ${elf.exports.length} exports, imports ${elf.imports.join(', ') || 'nothing'}`,
   );
   return wrong;
+}
+
+/** What a browser has to load. */
+function module() {
+  const path = join(root, 'crates/wasm/pkg/koala_wasm_bg.wasm');
+  if (!existsSync(path)) throw new Skip('the WASM module is not built');
+  const wasm = readFileSync(path);
+  const compressed = gzipSync(wasm).length;
+  console.log(`koala_wasm_bg.wasm: ${wasm.length} bytes, ${compressed} compressed`);
+  if (compressed <= largestModule) return [];
+  return [
+    `koala_wasm_bg.wasm has ${compressed} bytes compressed; ${largestModule} are allowed (a precompiled standard ` +
+      'library makes it a sixth larger; `rustup component add rust-src` brings the source)',
+  ];
 }
 
 /** Files that tools derive from others, and the versions that must be one. */
@@ -114,6 +130,7 @@ const checks = {
   unused: command(tool('knip')),
   generated,
   library,
+  module,
 };
 
 const fixes = [

@@ -5,33 +5,12 @@ import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client, type Exchange } from './support/client.ts';
 import { agents, koala, record } from './support/koala.ts';
+import { answers, assertRecorded, load } from './support/load.ts';
 import { lacking } from './support/needs.ts';
 import { compiled, programFile } from './support/programs.ts';
-import { type Session, readManifest, requestSessions } from './support/recording.ts';
+import { readManifest, requestSessions } from './support/recording.ts';
 import { startRedis, startUpstream } from './support/servers.ts';
 import { freePort, processes, temporaryFolder, until } from './support/system.ts';
-
-/** What a connection of the load was answered, in order: the oracle of what the recording must hold. */
-type Ledger = Exchange[];
-
-/** Loads a server over some connections, every request with a path of its own, until the server is gone. */
-function load(port: number, connections: number): { ledgers: Ledger[]; over: Promise<void> } {
-  const ledgers: Ledger[] = [];
-  const loops = Array.from({ length: connections }, async (_, connection) => {
-    const ledger: Ledger = [];
-    ledgers.push(ledger);
-    const client = await Client.connect(port);
-    try {
-      for (let request = 0; ; request += 1)
-        ledger.push(await client.http('GET', `/c${connection}r${request}`));
-    } catch {
-      // The server is gone, as planned.
-    } finally {
-      client.close();
-    }
-  });
-  return { ledgers, over: Promise.all(loops).then(() => undefined) };
-}
 
 /** The program that a koala command line runs. */
 async function programPid(binary: string, port: number): Promise<number> {
@@ -71,30 +50,9 @@ test(
     assert.equal(code, 128 + 9, 'the exit code says that the program was killed');
     await until('the end of the agent', async () => (await agents(folder)).length === 0);
 
-    const sessions = await requestSessions(folder);
-    const byRequest = new Map<string, Session[]>();
-    for (const session of sessions) {
-      byRequest.set(session.request, [...(byRequest.get(session.request) ?? []), session]);
-    }
-    const answered = ledgers.reduce((sum, ledger) => sum + ledger.length, 0);
+    const answered = answers(ledgers);
     assert.ok(answered > 200, `the load got ${answered} answers`);
-    for (const ledger of ledgers) {
-      for (const [index, { request, response }] of ledger.entries()) {
-        const [session, ...others] = byRequest.get(request) ?? [];
-        assert.ok(session, `no session of ${request}`);
-        assert.equal(others.length, 0, `more than one session of ${request}`);
-        // The one event that a kill can lose lies between the return of a call and its commit: the last answer.
-        if (index === ledger.length - 1 && session.incomplete) continue;
-        assert.equal(session.response, response);
-        assert.equal(session.calls.length, 1);
-        assert.equal(session.incomplete, false);
-      }
-    }
-    // Beyond the ledger there is at most the request that each connection had under way.
-    assert.ok(
-      sessions.length <= answered + ledgers.length,
-      `${sessions.length} sessions, ${answered} answers`,
-    );
+    await assertRecorded(folder, ledgers, { killed: true });
     await readable(t, folder, answered);
   },
 );

@@ -37,8 +37,8 @@ test('mistakes get one line on stderr and exit code 2', async () => {
     [['replay', 'x', '--threshold', '2', '--', 'true'], /--threshold/],
     [['replay', 'x', '--timeout', 'soon', '--', 'true'], /--timeout/],
     [
-      ['replay', 'x', '--match', 'sim', '--', 'true'],
-      /--match: "sim" is not known; it is one of auto, exact/,
+      ['replay', 'x', '--match', 'best', '--', 'true'],
+      /--match: "best" is not known; it is one of auto, chunk, sim, exact/,
     ],
   ] as const) {
     const { code, stdout, stderr } = await run(...parameters);

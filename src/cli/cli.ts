@@ -6,6 +6,7 @@ import { koalaVersion } from '../native/version.ts';
 import { isUserError, KoalaCommand } from './command.ts';
 import { DemoCommand } from './demo.ts';
 import { DoctorCommand } from './doctor.ts';
+import { MatchCommand } from './match.ts';
 import { RecordCommand } from './record.ts';
 import { ReplayCommand } from './replay.ts';
 import { SessionsListCommand, SessionsSearchCommand } from './sessions/list.ts';
@@ -15,6 +16,7 @@ import { SessionsExportCommand, SessionsImportCommand } from './sessions/transfe
 const COMMANDS: readonly CommandClass[] = [
   RecordCommand,
   ReplayCommand,
+  MatchCommand,
   SessionsListCommand,
   SessionsSearchCommand,
   SessionsShowCommand,
@@ -55,8 +57,12 @@ export async function runCli(
 /** What the values of options are, for the help: clipanion has no names for them. */
 const VALUE_NAMES: Readonly<Record<string, string>> = {
   bypass: 'LIST',
+  overflow: 'NAME',
+  sample: 'RATE',
+  'max-disk': 'SIZE',
   match: 'STRATEGY',
   noise: 'FILE',
+  peer: 'ADDRESS',
   protocol: 'NAME',
   report: 'json[=FILE]',
   session: 'ID',
@@ -78,7 +84,7 @@ class Help extends Writable {
 
   override _write(chunk: unknown, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
     const text = String(chunk)
-      .replaceAll(/--(\w+) #0/g, (_, option: string) => `--${option} ${VALUE_NAMES[option] ?? 'VALUE'}`)
+      .replaceAll(/--([\w-]+) #0/g, (_, option: string) => `--${option} ${VALUE_NAMES[option] ?? 'VALUE'}`)
       .replaceAll(
         /^ {2}(-\S+(?: \S+)?) {3,}(?=\S)/gm,
         (_, option: string) => `  ${option.padEnd(OPTION_WIDTH)}  `,

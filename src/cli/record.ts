@@ -3,8 +3,10 @@ import { KoalaError } from '../errors.ts';
 import { printRecord } from '../report/terminal.ts';
 import { record } from '../run/record.ts';
 import { KoalaCommand, parseChoice } from './command.ts';
+import { parseShare, parseSize } from './quantity.ts';
 
 const PROTOCOLS = ['auto', 'http', 'raw'] as const;
+const OVERFLOWS = ['drop', 'block'] as const;
 
 /** `koala record` */
 export class RecordCommand extends KoalaCommand {
@@ -20,12 +22,19 @@ export class RecordCommand extends KoalaCommand {
       program's own, or 128 and the number of the signal that ended it.
 
       Recording into a directory that is a recording already adds to it.
+
+      Where the program does more than can be written down, whole requests are left out and counted; with
+      \`--overflow block\` the program waits instead.
     `,
     examples: [
       ['Record a Node service until it is stopped', '$0 record --to ./rec -- node server.js'],
       [
         'Leave a database and the metrics port alone',
         '$0 record --to ./rec --bypass 10.0.0.7:3306,:8125 -- ./service',
+      ],
+      [
+        'Record one request of a hundred, and keep the last 500 MB of them',
+        '$0 record --to ./rec --sample 1/100 --max-disk 500M -- ./service',
       ],
     ],
   });
@@ -40,6 +49,15 @@ export class RecordCommand extends KoalaCommand {
   bypass = Option.String('--bypass', {
     description: 'Addresses to leave alone: ip:port or :port, separated by commas',
   });
+  overflow = Option.String('--overflow', {
+    description: `When the event log is full, drop requests or block the program: ${OVERFLOWS.join(', ')}; drop by default`,
+  });
+  sample = Option.String('--sample', {
+    description: 'The share of the requests to record: 0.01 or 1/100; all by default',
+  });
+  maxDisk = Option.String('--max-disk', {
+    description: 'How large the recording may become, as 500M or 2G; then the oldest sessions go',
+  });
   // A positional of its own before the proxy: a proxy alone would swallow --help.
   program = Option.String({ name: 'CMD' });
   parameters = Option.Proxy({ name: 'ARG' });
@@ -51,6 +69,9 @@ export class RecordCommand extends KoalaCommand {
       to: this.to,
       protocol: this.protocol === undefined ? undefined : parseChoice('--protocol', this.protocol, PROTOCOLS),
       bypass: this.bypass,
+      overflow: this.overflow === undefined ? undefined : parseChoice('--overflow', this.overflow, OVERFLOWS),
+      sample: this.sample === undefined ? undefined : parseShare('--sample', this.sample),
+      maxDisk: this.maxDisk === undefined ? undefined : parseSize('--max-disk', this.maxDisk),
     });
     printRecord(result, this.context.stderr);
     return result.exitCode;

@@ -2,15 +2,13 @@ import { readFile } from 'node:fs/promises';
 import { Command, Option, UsageError } from 'clipanion';
 import { describeSystemError, KoalaError } from '../errors.ts';
 import { exitCodeOf, type ReplayResult } from '../replay/result.ts';
-import { parseNoise, replay } from '../replay/replay.ts';
+import { parseNoise, replay, STRATEGIES } from '../replay/replay.ts';
 import { jsonReport, writeJsonReport } from '../report/json.ts';
 import { Progress } from '../report/progress.ts';
 import { printReplay } from '../report/terminal.ts';
 import { parseDuration } from '../run/duration.ts';
 import { KoalaCommand, parseChoice, parseNumber } from './command.ts';
 import { interruptible } from './interrupt.ts';
-
-const STRATEGIES = ['auto', 'exact'] as const;
 
 /** `koala replay` */
 export class ReplayCommand extends KoalaCommand {
@@ -38,10 +36,11 @@ export class ReplayCommand extends KoalaCommand {
   recording = Option.String({ name: 'RECORDING' });
   sessions = Option.Array('--session', [], { description: 'Replay this session only; may be given again' });
   match = Option.String('--match', {
-    description: `How calls are matched: ${STRATEGIES.join(', ')}; auto by default`,
+    description: `How calls are matched: ${STRATEGIES.join(', ')}; auto by default; chunk and sim are those of koala 1.x`,
   });
   threshold = Option.String('--threshold', {
-    description: 'The mark, from 0 to 1, that a changed call needs to be matched; 0.7 by default',
+    description:
+      'The mark, from 0 to 1, that a changed call needs to be matched; 0.7 by default; chunk has limits of its own',
   });
   timeout = Option.String('--timeout', '30s', {
     description: 'How long the program may take to listen, and to answer one session',

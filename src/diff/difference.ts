@@ -10,7 +10,12 @@ export type DifferenceKind =
   | 'call-missing'
   | 'call-extra'
   | 'call-changed'
-  | 'call-error';
+  | 'call-error'
+  | 'append'
+  | 'datagram-missing'
+  | 'datagram-extra'
+  | 'datagram-changed'
+  | 'name';
 
 /** One difference between a recorded session and its replay. */
 export interface Difference {

@@ -1,9 +1,10 @@
-/** A recorded session against its replay: the response, and every outbound call. */
+/** A recorded session against its replay: the response, every outbound call, and what else it did. */
 import { clip } from '../protocols/bytes.ts';
 import { describeCall } from '../protocols/describe.ts';
 import { parseHttpRequest } from '../protocols/http.ts';
 import { isRedisConnectionCommand, parseRedisCommands } from '../protocols/redis.ts';
 import { outboundCalls, type CallOutbound, type Session } from '../recording/model.ts';
+import { compareDeeds } from './deeds.ts';
 import { valueDifference, type Difference } from './difference.ts';
 import { compareRequests, compareResponses } from './message.ts';
 import { noiseOf, type Noise } from './noise.ts';
@@ -33,9 +34,9 @@ export function compareSessions(
   const comparison: Comparison = { Differences: [], Notes: [] };
   comparison.Differences.push(...compareReturn(recorded, replayed, noise));
   compareCalls(recorded, replayed, noise, options.shares, comparison);
-  const others = recorded.Actions.filter((action) => action.ActionType !== 'CallOutbound').length;
-  if (others > 0)
-    comparison.Notes.push(`${others} recorded datagrams, appended files or storage reads are not compared`);
+  const deeds = compareDeeds(recorded, replayed, noise);
+  comparison.Differences.push(...deeds.Differences);
+  comparison.Notes.push(...deeds.Notes);
   return comparison;
 }
 

@@ -3,14 +3,28 @@
  * WASM module (`crates/wasm`, which takes these declarations into its own). Types only.
  */
 
-/** How a request is matched. */
-export type Strategy = 'auto' | 'exact';
+/** How a request is matched: by its meaning, as koala 1.x does (`chunk` and `sim`), or by its bytes. */
+export type Strategy = 'auto' | 'chunk' | 'sim' | 'exact';
 
-/** A call of a recording. */
-export interface RecordedCall {
-  /** Who was asked: `127.0.0.1:6379`, `[::1]:80`, `unix:/path`. */
+/** How calls are matched. */
+export interface MatcherOptions {
+  /** `auto` by default. */
+  strategy?: Strategy | undefined;
+  /** The mark, from 0 to 1, that a changed call needs; 0.7 by default. `chunk` has limits of its own. */
+  threshold?: number | undefined;
+}
+
+/** A call: recorded, or sent by a program. */
+export interface Call {
+  /** Who is asked: `127.0.0.1:6379`, `[::1]:80`, `unix:/path`. */
   peer: string;
+  /** The request. The addon reads it where it is, and copies what another thread is to read. */
   request: Uint8Array;
+  /**
+   * The connection, by any number that tells it from others. It matters to `chunk` and `sim` alone, which remember
+   * what a connection was answered with; without it, they take all requests to a peer for those of one.
+   */
+  connection?: number | undefined;
 }
 
 /** What one field of a request contributed to a mark. */
@@ -26,7 +40,7 @@ export interface FieldScore {
 export interface Decision {
   /** The recorded call, or `null` where the request is in no recording. */
   index: number | null;
-  /** How well it matches, 0 to 1. */
+  /** How well it matches, 0 to 1; with `chunk` up to 2. */
   mark: number;
   /** The explanation, in a sentence. */
   reason: string;
@@ -37,18 +51,32 @@ export interface Decision {
   fields: FieldScore[];
   /** What differs from the matched or the nearest call, a line each. */
   differences: string[];
-  /** All equal calls had been used already. */
+  /** The call was an answer before. */
   reused: boolean;
 }
 
-/** Finds recorded calls. Keeps what was used: the n-th equal request gets the n-th recorded call. */
+/**
+ * Finds recorded calls. Keeps what was used: the n-th equal request gets the n-th recorded call. Requests are decided
+ * in the order in which they are asked for, whichever of the ways that is.
+ */
 export interface Matcher {
-  find(peer: string, request: Uint8Array): Decision;
+  find(peer: string, request: Uint8Array, connection?: number): Decision;
+  /** As `find` for each of the calls. */
+  findMany(calls: Call[]): Decision[];
+  /** As `findMany`; the addon decides on another thread, the WASM module at once (use it in a Worker). */
+  findManyAsync(calls: Call[]): Promise<Decision[]>;
+}
+
+/** Makes matchers over the calls of a recording. */
+export interface MatcherConstructor {
+  new (calls: Call[], options?: MatcherOptions): Matcher;
+  /** As `new`; the addon builds on another thread, the WASM module at once. */
+  build(calls: Call[], options?: MatcherOptions): Promise<Matcher>;
 }
 
 /** A request, taken apart. */
 export interface DecodedRequest {
-  /** `http`, `redis`, `mysql`, `postgres`, `thrift`, or empty where nothing was recognised. */
+  /** `http`, `redis`, `mysql`, `postgres`, `memcached`, `mongodb`, `fastcgi`, `thrift`, or empty where nothing was recognised. */
   protocol: string;
   /** In the order in which they were sent. Bytes that are no UTF-8 stand as `\xhh`. */
   fields: { name: string; value: string }[];
@@ -56,7 +84,7 @@ export interface DecodedRequest {
 
 /** Both doors. */
 export interface Native {
-  Matcher: new (strategy: Strategy, calls: RecordedCall[]) => Matcher;
+  Matcher: MatcherConstructor;
   decodeRequest(request: Uint8Array): DecodedRequest;
   /** One session in CBOR as koala 1.x JSON. Throws where it is no session. */
   sessionToKoala1Json(cbor: Uint8Array): string;

@@ -147,19 +147,42 @@ function readAction(from: Fields): Action {
         ThreadId: int(from, 'ThreadId'),
         Ambiguous: bool(from, 'Ambiguous'),
         Error: text(from, 'Error'),
+        Datagrams: ints(from, 'Datagrams'),
         Matched: optional(from, 'Matched', readMatched),
       };
     case 'SendUDP':
-      return { ActionType: type, ...common, Peer: readPeer(from), Content: byteString(from, 'Content') };
+      return {
+        ActionType: type,
+        ...common,
+        Peer: readPeer(from),
+        Content: byteString(from, 'Content'),
+        UnixAddr: readUnixAddr(from),
+        Ambiguous: bool(from, 'Ambiguous'),
+      };
     case 'AppendFile':
       return {
         ActionType: type,
         ...common,
         FileName: text(from, 'FileName'),
         Content: byteString(from, 'Content'),
+        Ambiguous: bool(from, 'Ambiguous'),
+        Gap: bool(from, 'Gap'),
       };
     case 'ReadStorage':
       return { ActionType: type, ...common, Content: byteString(from, 'Content') };
+    case 'ResolveName':
+      return {
+        ActionType: type,
+        ...common,
+        Name: text(from, 'Name'),
+        Address: text(from, 'Address'),
+        Service: text(from, 'Service'),
+        Family: text(from, 'Family'),
+        Addresses: texts(from, 'Addresses'),
+        CanonicalName: text(from, 'CanonicalName'),
+        Error: text(from, 'Error'),
+        Ambiguous: bool(from, 'Ambiguous'),
+      };
     default:
       throw new SessionFormatError(`it has an action of unknown type ${JSON.stringify(type)}`);
   }
@@ -263,6 +286,13 @@ function list<T>(from: Fields, name: string, read: (value: Fields) => T): T[] {
 function texts(from: Fields, name: string): string[] {
   return array(from, name).map((item) => {
     if (typeof item !== 'string') throw wrong(name, 'an array of texts');
+    return item;
+  });
+}
+
+function ints(from: Fields, name: string): number[] {
+  return array(from, name).map((item) => {
+    if (typeof item !== 'number' || !Number.isSafeInteger(item)) throw wrong(name, 'an array of integers');
     return item;
   });
 }

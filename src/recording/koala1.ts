@@ -95,6 +95,9 @@ async function append(directory: string, items: readonly Uint8Array[]): Promise<
     Sessions: 0,
     Events: 0,
     Lost: { Events: 0, Bytes: 0 },
+    NotAdmitted: 0,
+    NotSampled: 0,
+    Removed: { Files: 0, Bytes: 0, Sessions: 0 },
     Files: [],
   };
   // As the agent names its files: by the time, in as many digits as it can have, so that names sort by it.

@@ -19,6 +19,11 @@ export interface Manifest {
   Sessions: number;
   Events: number;
   Lost: { Events: number; Bytes: number };
+  /** Sessions given up at their first byte: the event log was short of room, or the sample left them out. */
+  NotAdmitted: number;
+  NotSampled: number;
+  /** What was removed again, to keep within the room that the recording was given; `Sessions` is without it. */
+  Removed: { Files: number; Bytes: number; Sessions: number };
   Files: string[];
 }
 
@@ -63,8 +68,8 @@ function checkManifest(directory: string, value: unknown): Manifest {
       `${directory} has recording format ${version}; this koala reads up to ${FORMAT_VERSION}: use a newer koala`,
     );
   }
-  const lost: Record<string, unknown> =
-    typeof from['Lost'] === 'object' && from['Lost'] !== null ? { ...from['Lost'] } : {};
+  const lost = members(from['Lost']);
+  const removed = members(from['Removed']);
   return {
     FormatVersion: version,
     KoalaVersion: string(from['KoalaVersion']),
@@ -75,6 +80,13 @@ function checkManifest(directory: string, value: unknown): Manifest {
     Sessions: number(from['Sessions']),
     Events: number(from['Events']),
     Lost: { Events: number(lost['Events']), Bytes: number(lost['Bytes']) },
+    NotAdmitted: number(from['NotAdmitted']),
+    NotSampled: number(from['NotSampled']),
+    Removed: {
+      Files: number(removed['Files']),
+      Bytes: number(removed['Bytes']),
+      Sessions: number(removed['Sessions']),
+    },
     Files: strings(from['Files']),
   };
 }
@@ -86,6 +98,8 @@ export async function writeManifest(directory: string, manifest: Manifest): Prom
   await rename(temporary, join(directory, MANIFEST));
 }
 
+const members = (value: unknown): Record<string, unknown> =>
+  typeof value === 'object' && value !== null ? { ...value } : {};
 const string = (value: unknown): string => (typeof value === 'string' ? value : '');
 const number = (value: unknown): number => (typeof value === 'number' ? value : 0);
 const strings = (value: unknown): string[] =>

@@ -43,7 +43,7 @@ export interface ReturnInbound {
 }
 
 /** One step of a session. */
-export type Action = CallOutbound | SendUDP | AppendFile | ReadStorage;
+export type Action = CallOutbound | SendUDP | AppendFile | ReadStorage | ResolveName;
 
 /** A request and its response on one outbound connection, or a connect that failed. */
 export interface CallOutbound {
@@ -63,6 +63,8 @@ export interface CallOutbound {
   Ambiguous: boolean;
   /** What the connect failed with (`ECONNREFUSED`), or what ended the talk; else empty. */
   Error: string;
+  /** The sizes of the datagrams of the response, where there was more than one. */
+  Datagrams: number[];
   /** Replay only: what it was answered with. */
   Matched: Matched | null;
 }
@@ -80,13 +82,17 @@ export interface Matched {
   Differences: string[];
 }
 
-/** A datagram that was sent. */
+/** A datagram that was sent, and that was not answered. */
 export interface SendUDP {
   ActionType: 'SendUDP';
   ActionIndex: number;
   OccurredAt: bigint;
   Peer: Peer;
   Content: Uint8Array;
+  /** To whom, if by a unix socket. */
+  UnixAddr: UnixAddr;
+  /** As in `CallOutbound`. */
+  Ambiguous: boolean;
 }
 
 /** Bytes appended to a file. */
@@ -96,6 +102,33 @@ export interface AppendFile {
   OccurredAt: bigint;
   FileName: string;
   Content: Uint8Array;
+  /** As in `CallOutbound`. */
+  Ambiguous: boolean;
+  /** What was appended by this descriptor or stream is not in the recording. */
+  Gap: boolean;
+}
+
+/** A name lookup. */
+export interface ResolveName {
+  ActionType: 'ResolveName';
+  ActionIndex: number;
+  OccurredAt: bigint;
+  /** The name that was looked up; where `Address` is not empty, the name that was found. */
+  Name: string;
+  /** The address that was asked for its name; else empty. */
+  Address: string;
+  Service: string;
+  /** `inet`, `inet6`, or empty for any. */
+  Family: string;
+  Addresses: string[];
+  CanonicalName: string;
+  /**
+   * The error of getaddrinfo(3) that it failed with (`EAI_NONAME`), in a replay `UNRECORDED` where the recording does
+   * not know the name; else empty.
+   */
+  Error: string;
+  /** As in `CallOutbound`. */
+  Ambiguous: boolean;
 }
 
 /** Helper information `read-storage`. */

@@ -57,9 +57,10 @@ export function sessionContains(session: Session, needle: Uint8Array): boolean {
   const contents = [
     session.CallFromInbound?.Request,
     session.ReturnInbound?.Response,
-    ...session.Actions.flatMap((action) =>
-      action.ActionType === 'CallOutbound' ? [action.Request, action.Response] : [action.Content],
-    ),
+    ...session.Actions.flatMap((action) => {
+      if (action.ActionType === 'CallOutbound') return [action.Request, action.Response];
+      return action.ActionType === 'ResolveName' ? [Buffer.from(action.Name)] : [action.Content];
+    }),
   ];
   return contents.some(
     (content) => content !== undefined && Buffer.from(content).includes(Buffer.from(needle)),

@@ -5,6 +5,7 @@
  */
 import { compareSessions, noiseOf, shareOut, type Noise, type Shares } from '../diff/index.ts';
 import { errorMessage, KoalaError } from '../errors.ts';
+import type { Strategy } from '../native/api.ts';
 import { requireLinux } from '../native/binaries.ts';
 import { show } from '../protocols/bytes.ts';
 import { describeRequest } from '../protocols/describe.ts';
@@ -20,6 +21,9 @@ import { planReplay, type Plan } from './plan.ts';
 import { waitUntilListening } from './readiness.ts';
 import type { ReplayResult, SessionResult } from './result.ts';
 
+/** How calls can be matched, the default first. */
+export const STRATEGIES = ['auto', 'chunk', 'sim', 'exact'] as const satisfies readonly Strategy[];
+
 const DEFAULT_TIMEOUT = 30_000;
 
 /** What to replay against what. */
@@ -29,7 +33,7 @@ export interface ReplayOptions {
   command: readonly string[];
   /** Ids of the sessions, or their beginnings; all where there is none. */
   sessions?: readonly string[];
-  match?: 'auto' | 'exact' | undefined;
+  match?: Strategy | undefined;
   threshold?: number | undefined;
   /** Milliseconds that the program has to listen, and to answer one session. */
   timeout?: number | undefined;

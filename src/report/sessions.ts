@@ -69,10 +69,21 @@ export function printSession(session: Session, stream: Writable): void {
   }
   for (const action of session.Actions) {
     if (action.ActionType === 'CallOutbound') continue;
+    if (action.ActionType === 'ResolveName') {
+      const found = action.Address === '' ? action.Addresses.join(', ') : action.Name;
+      const asked = action.Address === '' ? action.Name : action.Address;
+      lines.push('', style.bold(`lookup of ${asked}`), `  ${action.Error === '' ? found : action.Error}`);
+      continue;
+    }
     const what = { SendUDP: 'datagram', AppendFile: 'append', ReadStorage: 'storage read' }[
       action.ActionType
     ];
-    const where = action.ActionType === 'AppendFile' ? ` to ${action.FileName}` : '';
+    const where =
+      action.ActionType === 'AppendFile'
+        ? ` to ${action.FileName}`
+        : action.ActionType === 'SendUDP'
+          ? ` to ${peerOf(action)}`
+          : '';
     lines.push('', style.bold(`${what}${where}`), `  ${show(action.Content, 200)}`);
   }
   if (session.ReturnInbound !== null) {

@@ -92,8 +92,10 @@ export function printRecord(result: RecordResult, stream: Writable): void {
     say(`${style.red('the recording is not complete')}: ${result.problem ?? 'koala-agent failed'}`);
     return;
   }
-  const { Sessions, BootSessions, Lost, Processes, Unresolved, Error: failure } = result.status;
-  const lost = Lost.Events === 0 && Lost.Sessions === 0 ? '0 lost' : style.red('NOT ALL OF THEM');
+  const { Sessions, BootSessions, Lost, NotAdmitted, NotSampled, Processes, Unresolved } = result.status;
+  const { Error: failure } = result.status;
+  const lost =
+    Lost.Events === 0 && Lost.Sessions === 0 && NotAdmitted === 0 ? '0 lost' : style.red('NOT ALL OF THEM');
   say(`${count(Sessions, 'session')} recorded to ${result.recording} (${lost})`);
   if (Sessions === 0 && Processes === 0) {
     say(
@@ -110,9 +112,20 @@ export function printRecord(result: RecordResult, stream: Writable): void {
   }
   if (Lost.Sessions > 0)
     say(style.red(`LOST: ${count(Lost.Sessions, 'session')} that could not be taken in time`));
+  if (NotAdmitted > 0) {
+    say(
+      style.red(
+        `NOT ADMITTED: ${count(NotAdmitted, 'session')}, left out whole because the event log was full (see --overflow)`,
+      ),
+    );
+  }
+  if (NotSampled > 0) say(`${count(NotSampled, 'session')} left out by --sample`);
   if (failure !== '') say(style.red(`WRITING STOPPED: ${failure}`));
-  if (Unresolved.length > 0)
-    say(style.yellow(`functions that could not be hooked: ${Unresolved.join(', ')}`));
+  // A function is told by its name, a program with the reason.
+  const functions = Unresolved.filter((one) => !one.includes(': '));
+  const programs = Unresolved.filter((one) => one.includes(': '));
+  if (functions.length > 0) say(style.yellow(`functions that could not be hooked: ${functions.join(', ')}`));
+  for (const program of programs) say(style.red(`NOT COVERED: ${program}`));
   if (Processes > 0)
     say(
       `${count(Processes, 'process', 'processes')} of it still running: recorded on, until the last has ended`,

@@ -7,12 +7,14 @@ import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { errorMessage, KoalaError } from '../errors.ts';
 import { findBinary } from '../native/binaries.ts';
-import { ControlClient, type Status } from './control.ts';
+import { ControlClient, ControlError, type Status } from './control.ts';
 import type { RuntimeDirectory } from './runtime-dir.ts';
 
 const READY_TIMEOUT = 20_000;
 const FINISH_TIMEOUT = 120_000;
 const EXIT_TIMEOUT = 10_000;
+/** How long a standby may take to have read what the agent that was killed has read. */
+const SUCCESSION_TIMEOUT = 5000;
 const LOOK_EVERY = 50;
 const KEPT_STDERR = 64 * 1024;
 
@@ -53,7 +55,7 @@ export class Agent {
   async settle(timeout: number): Promise<Status> {
     const deadline = Date.now() + timeout;
     for (;;) {
-      const status = await this.#ask(this.control.status());
+      const status = await this.#ask(() => this.control.status());
       if (status.Processes === 0 || Date.now() >= deadline) return status;
       await sleep(LOOK_EVERY);
     }
@@ -71,7 +73,7 @@ export class Agent {
   /** Completes the run and waits until the agent is gone. */
   async finish(): Promise<Status> {
     try {
-      return await this.#ask(this.control.finish(FINISH_TIMEOUT));
+      return await this.#ask(() => this.control.finish(FINISH_TIMEOUT));
     } finally {
       this.control.close();
       this.#child.stdin?.destroy();
@@ -79,11 +81,20 @@ export class Agent {
     }
   }
 
-  async #ask(answer: Promise<Status>): Promise<Status> {
-    return answer.catch((error: unknown) => {
-      const said = this.#stderr();
-      throw new KoalaError(`koala-agent failed: ${said === '' ? errorMessage(error) : said}`);
-    });
+  /** Asks, and asks again where the agent was killed: its standby answers in its place as soon as it can. */
+  async #ask(question: () => Promise<Status>): Promise<Status> {
+    const deadline = Date.now() + SUCCESSION_TIMEOUT;
+    for (;;) {
+      try {
+        return await question();
+      } catch (error) {
+        if (error instanceof ControlError || this.running || Date.now() >= deadline) {
+          const said = this.#stderr();
+          throw new KoalaError(`koala-agent failed: ${said === '' ? errorMessage(error) : said}`);
+        }
+      }
+      await sleep(LOOK_EVERY);
+    }
   }
 
   async #exit(): Promise<void> {
@@ -103,7 +114,7 @@ export async function startAgent(
   const child = spawn(binary, [...parameters, '--runtime-dir', runtime.path], {
     detached: true,
     stdio: ['pipe', 'pipe', 'pipe'],
-    env: { ...env, LD_PRELOAD: undefined, KOALA_MODE: undefined },
+    env: { ...env, LD_PRELOAD: undefined, KOALA_MODE: undefined, KOALA_TOKEN: runtime.token },
   });
   // The agent may be gone when we end; a broken pipe is not an error of ours.
   child.stdin.on('error', () => undefined);

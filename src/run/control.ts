@@ -14,6 +14,10 @@ export interface Status {
   BootSessions: number;
   Events: number;
   Lost: { Events: number; Bytes: number; Sessions: number };
+  /** Sessions given up at their first byte, because the event log was short of room. */
+  NotAdmitted: number;
+  /** Sessions given up at their first byte, because the sample leaves them out. */
+  NotSampled: number;
   /** Hooks that could not be resolved, by name. */
   Unresolved: string[];
   Pids: number[];
@@ -144,6 +148,8 @@ function readStatus(content: Buffer): Status {
       Bytes: number(lost['Bytes']),
       Sessions: number(lost['Sessions']),
     },
+    NotAdmitted: number(from['NotAdmitted']),
+    NotSampled: number(from['NotSampled']),
     Unresolved: array(from['Unresolved']).filter((item) => typeof item === 'string'),
     Pids: array(from['Pids']).filter((item) => typeof item === 'number'),
     Error: text(from['Error']),

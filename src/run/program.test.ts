@@ -9,7 +9,13 @@ test('exit codes as a shell gives them', () => {
 });
 
 test('what was preloaded stays preloaded', () => {
-  const runtime = { path: '/r', library: '/r/libkoala.so', controlSocket: '', remove: async () => undefined };
+  const runtime = {
+    path: '/r',
+    library: '/r/libkoala.so',
+    controlSocket: '',
+    token: '',
+    remove: async () => undefined,
+  };
   const options = {
     path: '',
     command: [],
@@ -24,6 +30,9 @@ test('what was preloaded stays preloaded', () => {
     LD_PRELOAD: '/r/libkoala.so',
     KOALA_MODE: 'record',
     KOALA_RUNTIME_DIR: '/r',
+    KOALA_TOKEN: '',
+    KOALA_LINEAGE: undefined,
+    KOALA_RECORD_TO_DIR: undefined,
   });
   const others = coveredEnvironment({ ...options, env: { LD_PRELOAD: 'jemalloc.so' } });
   assert.equal(others['LD_PRELOAD'], '/r/libkoala.so:jemalloc.so');

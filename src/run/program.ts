@@ -47,6 +47,10 @@ export function coveredEnvironment(options: ProgramOptions): NodeJS.ProcessEnv {
     LD_PRELOAD: preloadList(options.runtime.library, options.env),
     KOALA_MODE: options.mode,
     KOALA_RUNTIME_DIR: options.runtime.path,
+    // Said to the agent; the library would start one by it where there is none.
+    KOALA_RECORD_TO_DIR: undefined,
+    KOALA_TOKEN: options.runtime.token,
+    KOALA_LINEAGE: undefined,
   };
 }
 

@@ -22,6 +22,12 @@ export interface RecordOptions {
   protocol?: string | undefined;
   /** Addresses left alone: `ip:port` or `:port`, comma-separated. */
   bypass?: string | undefined;
+  /** What happens when the event log runs short of room: sessions that begin are given up, or the program waits. */
+  overflow?: 'drop' | 'block' | undefined;
+  /** The share of the sessions that is recorded, from 0 to 1. */
+  sample?: number | undefined;
+  /** How many bytes the files of sessions may have; then the oldest go. */
+  maxDisk?: number | undefined;
   env?: NodeJS.ProcessEnv;
   /** Where the program's input, output and errors go; by default, where ours do. */
   stdio?: 'inherit' | ['ignore', 'ignore' | number, 'ignore' | number];
@@ -56,7 +62,7 @@ export async function record(options: RecordOptions): Promise<RecordResult> {
   await makeRecordingDirectory(options.to);
   const runtime = await makeRuntimeDirectory();
   const agent = await startAgent(
-    ['record', '--to', recording, '--command', JSON.stringify(options.command)],
+    ['record', '--to', recording, '--command', JSON.stringify(options.command), ...limits(options)],
     runtime,
     env,
   );
@@ -95,6 +101,14 @@ export async function record(options: RecordOptions): Promise<RecordResult> {
     if (status === undefined || status.Processes === 0) await runtime.remove();
   }
   return { exitCode: shellExitCode(exit), recording: options.to, status, problem };
+}
+
+function limits({ overflow, sample, maxDisk }: RecordOptions): string[] {
+  return [
+    ...(overflow === undefined ? [] : ['--overflow', overflow]),
+    ...(sample === undefined ? [] : ['--sample', String(sample)]),
+    ...(maxDisk === undefined ? [] : ['--max-disk', String(maxDisk)]),
+  ];
 }
 
 /**

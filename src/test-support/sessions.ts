@@ -45,6 +45,7 @@ export function call(
     ThreadId: 0,
     Ambiguous: false,
     Error: '',
+    Datagrams: [],
     Matched: null,
     ...more,
   };
@@ -129,6 +130,9 @@ export async function writeRecording(
     Sessions: sessions.filter(({ CallFromInbound }) => CallFromInbound !== null).length,
     Events: 0,
     Lost: { Events: 0, Bytes: 0 },
+    NotAdmitted: 0,
+    NotSampled: 0,
+    Removed: { Files: 0, Bytes: 0, Sessions: 0 },
     Files: [file],
   };
   await writeFile(join(directory, 'manifest.json'), JSON.stringify(manifest));

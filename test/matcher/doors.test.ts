@@ -1,14 +1,17 @@
 // The Node addon and the WASM module are asked what crates/matcher/tests/doors.rs asks native Rust: all answer the same.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
-import { test, type TestContext } from 'node:test';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import type { Decision, DecodedRequest, Native, Strategy } from '../../src/native/api.ts';
+import type { Call, Decision, DecodedRequest, Native, Strategy } from '../../src/native/api.ts';
 import { loadAddon } from '../../src/native/addon.ts';
 import { hasWasm, loadWasm } from '../../src/native/wasm.ts';
+import { decideAll, decoded, type Koala1Case, readCases, smallCases } from './cases.ts';
 
-interface Call {
+interface WrittenCall {
   peer: string;
   request?: string;
   requestHex?: string;
@@ -17,8 +20,8 @@ interface Call {
 interface Case {
   name: string;
   strategy: Strategy;
-  calls: Call[];
-  steps: (Call & { expected: Decision; decoded: DecodedRequest })[];
+  calls: WrittenCall[];
+  steps: (WrittenCall & { expected: Decision; decoded: DecodedRequest })[];
 }
 
 const cases = JSON.parse(await readFile(new URL('cases.json', import.meta.url), 'utf8')) as Case[];
@@ -28,10 +31,11 @@ const doors: { name: string; skip: string | false; load: () => Native | Promise<
   { name: 'the WASM module', skip: noWasm, load: loadWasm },
 ];
 
-const bytes = ({ request, requestHex }: Call) =>
+const bytes = ({ request, requestHex }: WrittenCall) =>
   request === undefined
     ? new Uint8Array(Buffer.from(requestHex ?? '', 'hex'))
     : new TextEncoder().encode(request);
+const small = await readCases(smallCases);
 
 for (const { name, skip, load } of doors) {
   test(`${name} decides as written`, { skip }, async () => {
@@ -39,7 +43,7 @@ for (const { name, skip, load } of doors) {
     let steps = 0;
     for (const { name: title, strategy, calls, steps: asked } of cases) {
       const recorded = calls.map((call) => ({ peer: call.peer, request: bytes(call) }));
-      const matcher = new native.Matcher(strategy, recorded);
+      const matcher = new native.Matcher(recorded, { strategy });
       for (const [number, step] of asked.entries()) {
         assert.deepEqual(matcher.find(step.peer, bytes(step)), step.expected, `${title}, step ${number}`);
         assert.deepEqual(native.decodeRequest(bytes(step)), step.decoded, `${title}, step ${number}`);
@@ -51,9 +55,14 @@ for (const { name, skip, load } of doors) {
 
   test(`${name} says what it cannot take`, { skip }, async () => {
     const native = await load();
-    assert.throws(() => new native.Matcher('nearest' as Strategy, []), {
-      message: 'unknown strategy "nearest": auto or exact',
+    assert.throws(() => new native.Matcher([], { strategy: 'nearest' as Strategy }), {
+      message: 'unknown strategy "nearest"; known are auto, chunk, sim, exact',
     });
+    for (const threshold of [-0.1, 1.1, Number.NaN]) {
+      assert.throws(() => new native.Matcher([], { threshold }), {
+        message: 'threshold: not a number from 0 to 1',
+      });
+    }
     assert.throws(() => native.sessionToKoala1Json(Uint8Array.of(0x07)), {
       message: 'at byte 0: session: expected a map, found a number',
     });
@@ -61,8 +70,50 @@ for (const { name, skip, load } of doors) {
       message: 'Context: expected a string, found 1',
     });
     // Not of the type at all: an error, and the next call is served.
-    assert.throws(() => new native.Matcher('auto', [{ peer: 1 } as never]));
+    assert.throws(() => new native.Matcher([{ peer: 1 } as never]));
+    assert.throws(() => new native.Matcher([]).findMany([{ peer: 'a', request: 'b' } as never]));
     assert.equal(native.decodeRequest(Buffer.from('PING\r\n')).protocol, 'redis');
+  });
+
+  test(`${name} answers as koala 1.x does`, { skip }, async () => {
+    const native = await load();
+    for (const strategy of ['chunk', 'sim'] as const) {
+      const answers = decideAll(native, strategy, small).map((decisions) =>
+        decisions.map(({ index, mark }) => ({ index: index ?? -1, mark: Math.round(mark * 1e9) / 1e9 })),
+      );
+      assert.deepEqual(
+        answers,
+        small.map(({ steps }) => steps.map((step) => step[strategy])),
+      );
+    }
+  });
+
+  test(`${name} takes options and batches`, { skip }, async () => {
+    const native = await load();
+    const [{ candidates, steps }] = small as [Koala1Case];
+    const [calls, asked] = [candidates.map(decoded), steps.map(decoded)];
+    for (const options of [undefined, {}, { strategy: 'sim', threshold: 0.95 }] as const) {
+      const single = new native.Matcher(calls, options);
+      const expected = asked.map(({ peer, request }) => single.find(peer, request));
+      assert.deepEqual(new native.Matcher(calls, options).findMany(asked), expected);
+      const built = await native.Matcher.build(calls, options);
+      // Decided in the order in which they are asked for, on whatever thread.
+      const half = asked.length / 2;
+      const first = built.findManyAsync(asked.slice(0, half));
+      const second = built.findManyAsync(asked.slice(half, -1));
+      const [last] = built.findMany(asked.slice(-1));
+      assert.deepEqual([...(await first), ...(await second), last], expected);
+    }
+    await assert.rejects(native.Matcher.build([], { threshold: 2 }), {
+      message: 'threshold: not a number from 0 to 1',
+    });
+    // Two connections to one peer are two where they are told apart.
+    const same = { peer: 'a', request: Buffer.from('the same request') };
+    const many = { ...same, connection: 1 };
+    const ask = (...sent: Call[]) =>
+      new native.Matcher([same, same], { strategy: 'chunk' }).findMany(sent).map(({ index }) => index);
+    assert.deepEqual(ask(same, same, same), [0, 1, null]);
+    assert.deepEqual(ask(many, many, { ...many, connection: 2 }), [0, 1, 0]);
   });
 
   test(`${name} translates files of koala 1.x to the byte`, { skip }, async () => {
@@ -90,43 +141,15 @@ test('where there is no addon, the WASM module serves', { skip: noWasm }, async 
   assert.equal(stdout, 'redis true\n');
 });
 
-interface SharedCase {
-  name: string;
-  candidates: { peer: string; req: string }[];
-  steps: { peer: string; req: string; truth: number }[];
-}
+// The large set of cases beside the repository; a clone of it alone lacks them.
+const large = new URL('../../../shared/matching/calls.json', import.meta.url);
+const noLarge = existsSync(large) ? false : `there is no ${fileURLToPath(large)}`;
 
-// A large set of cases, where one is named: a list of { name, candidates, steps }, their bytes in base64.
-const file = process.env['KOALA_MATCHING_CASES'];
-
-async function decideAlike(t: TestContext, path: string) {
-  const shared = JSON.parse(await readFile(path, 'utf8')) as SharedCase[];
+test('the doors decide alike on the large set of cases', { skip: noLarge || noWasm }, async () => {
+  const many = await readCases(large);
   const [addon, wasm] = [loadAddon(), await loadWasm()];
-  const spent = [0, 0];
-  let steps = 0;
-  for (const { name, candidates, steps: asked } of shared) {
-    const calls = candidates.map(({ peer, req }) => ({
-      peer,
-      request: new Uint8Array(Buffer.from(req, 'base64')),
-    }));
-    const requests = asked.map(({ peer, req }) => ({
-      peer,
-      request: new Uint8Array(Buffer.from(req, 'base64')),
-    }));
-    const [here, there] = [addon, wasm].map((native, door) => {
-      const matcher = new native.Matcher('auto', calls);
-      const started = performance.now();
-      const decisions = requests.map(({ peer, request }) => matcher.find(peer, request));
-      spent[door] = (spent[door] ?? 0) + performance.now() - started;
-      return decisions;
-    });
-    assert.deepEqual(there, here, name);
-    steps += requests.length;
+  for (const strategy of ['auto', 'chunk', 'sim'] as const) {
+    const [here, there] = [decideAll(addon, strategy, many), decideAll(wasm, strategy, many)];
+    for (const [number, { name }] of many.entries()) assert.deepEqual(there[number], here[number], name);
   }
-  const each = spent.map((milliseconds) => `${((milliseconds * 1000) / steps).toFixed(1)} us`);
-  t.diagnostic(`${steps} requests: ${each[0]} each by the addon, ${each[1]} by WASM`);
-}
-
-if (file) {
-  test('the two doors decide alike on a large set of cases', { skip: noWasm }, (t) => decideAlike(t, file));
-}
+});

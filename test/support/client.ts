@@ -61,6 +61,16 @@ export class Client {
   close(): void {
     this.#socket.destroy();
   }
+
+  /** Ends the connection as clients do that have no more to ask, and waits until the server has ended it, too. */
+  async finish(): Promise<void> {
+    this.#socket.end();
+    while (!this.#over) {
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+  }
 }
 
 /** Whether that is a whole HTTP response, by Content-Length or chunks. */

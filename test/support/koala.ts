@@ -20,13 +20,19 @@ export function koala(t: TestContext, args: string[], env?: NodeJS.ProcessEnv): 
 /** Starts `koala record --to FOLDER -- PROGRAM` and waits until the program listens on `port`. */
 export async function record(
   t: TestContext,
-  { to, program, port, env }: { to: string; program: string[]; port: number; env?: NodeJS.ProcessEnv },
+  {
+    to,
+    program,
+    port,
+    env,
+    options = [],
+  }: { to: string; program: string[]; port: number; env?: NodeJS.ProcessEnv; options?: string[] },
 ): Promise<Running> {
   // The agent outlives the command line by design: not so a failed test.
   t.after(async () => {
     for (const { pid } of await agents(to)) process.kill(pid, 'SIGKILL');
   });
-  const recording = startKoala(t, ['record', '--to', to, '--', ...program], env);
+  const recording = startKoala(t, ['record', '--to', to, ...options, '--', ...program], env);
   await recording.listening(port);
   return recording;
 }

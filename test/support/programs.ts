@@ -2,7 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { commandPath } from './needs.ts';
 
@@ -11,9 +11,9 @@ const built = new Map<string, string>();
 let output: string | undefined;
 
 /** The path of a file of test/programs. */
-export const programFile = (name: string): string => join(folder, name);
+export const programFile = (name: string): string => resolve(folder, name);
 
-/** The path of a C program of test/programs, compiled. */
+/** The path of a C program of test/programs, or of the one at an absolute path, compiled. */
 export function compiled(name: string, compiler = 'gcc', ...flags: string[]): string {
   const key = [name, compiler, ...flags].join(' ');
   const known = built.get(key);

@@ -23,7 +23,8 @@ export interface Session {
   incomplete: boolean;
 }
 
-type Raw = Record<string, unknown>;
+/** A map of the recording. */
+export type Raw = Record<string, unknown>;
 
 const bytes = (value: unknown): string =>
   value === undefined ? '' : Buffer.from(value as Uint8Array).toString('latin1');
@@ -54,16 +55,21 @@ function session(raw: Raw): Session {
   };
 }
 
-/** Every session of a recording, boot sessions included, in the order of its files. */
-export async function readSessions(folder: string): Promise<Session[]> {
+/** Every session of a recording as it stands there, boot sessions included, in the order of its files. */
+export async function readRaw(folder: string): Promise<Raw[]> {
   const decoder = new Decoder({ useRecords: false, mapsAsObjects: true, tagUint8Array: false });
-  const sessions: Session[] = [];
+  const sessions: Raw[] = [];
   for (const name of (await readdir(folder)).filter((file) => file.endsWith('.cborseq')).toSorted()) {
-    decoder.decodeMultiple(await readFile(join(folder, name)), (value) => {
-      sessions.push(session(value as Raw));
-    });
+    const items = await readFile(join(folder, name));
+    // The decoder wants at least one.
+    if (items.length > 0) decoder.decodeMultiple(items, (value) => sessions.push(value as Raw));
   }
   return sessions;
+}
+
+/** Every session of a recording, boot sessions included, in the order of its files. */
+export async function readSessions(folder: string): Promise<Session[]> {
+  return (await readRaw(folder)).map(session);
 }
 
 /** The sessions of requests, by time. */

@@ -97,8 +97,15 @@ export class Running {
   stderr = '';
   #over = false;
 
-  constructor(t: TestContext, command: string, args: string[], env: NodeJS.ProcessEnv = {}) {
+  constructor(
+    t: TestContext,
+    command: string,
+    args: string[],
+    env: NodeJS.ProcessEnv = {},
+    identity: { uid?: number; gid?: number } = {},
+  ) {
     const child = spawn(command, args, {
+      ...identity,
       env: { ...process.env, ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
       detached: true,

@@ -3,13 +3,14 @@
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use koala_events::{Address, Mode};
+use koala_events::{Address, Mode, Overflow};
 use koala_session::assemble;
 use koala_session::model::Session;
 use tokio::net::{TcpListener, UnixListener};
@@ -21,6 +22,7 @@ use crate::attach;
 use crate::config::{Config, Listen};
 use crate::follow::{Follower, Sink};
 use crate::http::{self, Door};
+use crate::journal::Journal;
 use crate::lifetime::{self, Parent};
 use crate::logger::{Logger, Target};
 use crate::manifest::{LostCounts, ManifestError};
@@ -28,6 +30,7 @@ use crate::memory::SharedArena;
 use crate::net;
 use crate::processes::Processes;
 use crate::record::{Progress, RecordError, Recorder};
+use crate::replay::datagrams::{self, StandIn};
 use crate::replay::desk::{Desk, Router};
 use crate::replay::past::Past;
 use crate::replay::table::Table;
@@ -47,6 +50,8 @@ pub enum Task {
         to: PathBuf,
         /// The program and its arguments, for the manifest.
         command: Vec<String>,
+        /// How many bytes the files of sessions may have in all; then the oldest go.
+        max_disk: Option<u64>,
     },
     /// Replay.
     Replay {
@@ -56,7 +61,7 @@ pub enum Task {
 }
 
 /// What the agent is to do, and where.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Options {
     /// What.
     pub task: Task,
@@ -64,6 +69,13 @@ pub struct Options {
     pub runtime_dir: PathBuf,
     /// Bytes of the event log.
     pub arena_size: usize,
+    /// The process of the program that has started the agent, which nobody waits for: it goes on until the last
+    /// process of the program is dead. `None`: it was started by a command line.
+    pub detached: Option<u32>,
+    /// What happens when the event log runs short of room.
+    pub overflow: Overflow,
+    /// The share of the sessions that is recorded, from 0 to 1.
+    pub sample: f64,
 }
 
 /// Why the agent did not start.
@@ -85,6 +97,9 @@ pub enum StartError {
         /// What the system said.
         error: io::Error,
     },
+    /// Another agent is there.
+    #[error("{} has an agent", .0.display())]
+    Taken(PathBuf),
     /// Something else failed.
     #[error("{what}: {error}")]
     System {
@@ -117,6 +132,14 @@ impl Sink for Shared {
     fn turn(&mut self) {
         self.recorder().turn();
     }
+
+    fn at_rest(&mut self, f: &mut dyn FnMut()) {
+        self.recorder().at_rest(f);
+    }
+
+    fn succeed(&mut self) {
+        self.recorder().succeed();
+    }
 }
 
 /// What only a recording, or only a replay, has.
@@ -144,11 +167,30 @@ struct Doors {
     inbound: Option<TcpListener>,
     outbound: Vec<TcpListener>,
     outbound_unix: Option<UnixListener>,
+    stand_ins: Vec<StandIn>,
+}
+
+/// What a standby needs, besides what follows the log, to go on as the agent.
+struct Heritage {
+    recorder: Arc<Mutex<Recorder>>,
+    progress: Arc<Progress>,
+    to: PathBuf,
+    follower: Weak<Follower>,
+    processes: Arc<Processes>,
+    logger: Logger,
+    runtime_dir: PathBuf,
+    arena: Arc<SharedArena>,
+    proof: attach::Proof,
+    /// The listeners; in the standby nobody else uses or closes them.
+    control: RawFd,
+    attach: RawFd,
 }
 
 /// An agent that is ready to be asked.
 pub struct Started {
     agent: Arc<Agent>,
+    /// What a standby needs to go on as the agent.
+    heritage: Option<Heritage>,
     tasks: JoinSet<()>,
     ready: Ready,
     /// Closed when the last connection is.
@@ -165,6 +207,9 @@ impl Agent {
         let runtime_dir = options.runtime_dir;
         let directory = runtime_dir.display().to_string();
         fs::create_dir_all(&runtime_dir).map_err(system(directory.clone()))?;
+        if options.detached.is_some() {
+            lock(&runtime_dir)?;
+        }
         let target = config.log_target.clone().unwrap_or_else(|| Target::File(runtime_dir.join("agent.log")));
         let logger = Logger::open(&target, config.log_level, config.log_format)
             .map_err(system(format!("the log can't be written (KOALA_LOG_FILE, {target})")))?;
@@ -173,14 +218,18 @@ impl Agent {
             Task::Replay { .. } => Mode::Replay,
         };
         let arena = SharedArena::new(mode, options.arena_size).map_err(system("memory for the event log"))?;
+        if mode == Mode::Record {
+            arena.arena().set_admission(options.overflow, options.sample);
+        }
         let arena = Arc::new(arena);
         let processes = Arc::new(Processes::default());
         let mut doors = Doors {
             control: bind_unix(&runtime_dir.join("control.sock"), 0o600)?,
-            attach: bind_unix(&runtime_dir.join("attach.sock"), 0o600)?,
+            attach: bind_unix(&runtime_dir.join("attach.sock"), 0o666)?,
             inbound: None,
             outbound: Vec::new(),
             outbound_unix: None,
+            stand_ins: Vec::new(),
         };
         let mut ready = Ready {
             ready: true,
@@ -189,16 +238,20 @@ impl Agent {
             inbound_addr: None,
             outbound_addr: None,
         };
+        let (control, attach) = (doors.control.as_raw_fd(), doors.attach.as_raw_fd());
         let mut recorder_id = [0; 8];
         rustix::rand::getrandom(&mut recorder_id, rustix::rand::GetRandomFlags::empty())
             .map_err(|error| system("random numbers")(error.into()))?;
         let assembly = assemble::Config::new(u64::from_ne_bytes(recorder_id));
         let (work, follower, outside) = match options.task {
-            Task::Record { to, command } => {
+            Task::Record { to, mut command, max_disk } => {
+                if let Some(pid) = options.detached {
+                    command = lifetime::command_of(pid);
+                }
                 for &address in &config.bypass_addrs {
                     arena.arena().replay_table().set_peer(&address, koala_events::Outcome::Bypass);
                 }
-                let recorder = Recorder::create(&to, command, logger.clone())?;
+                let recorder = Recorder::create(&to, command, max_disk, logger.clone())?;
                 let progress = recorder.progress();
                 let recorder = Arc::new(Mutex::new(recorder));
                 let sink = Box::new(Shared(recorder.clone()));
@@ -216,6 +269,8 @@ impl Agent {
                 let follower = Follower::new(arena.arena(), assembly, processes.clone(), sink, true);
                 let table = Table::new(arena.arena(), &config, past.clone());
                 doors.listen(&config, &runtime_dir, &arena, &mut ready)?;
+                doors.stand_ins =
+                    datagrams::stand_in(&arena.arena(), &past).map_err(system("a socket for datagrams"))?;
                 let outside = Outside::new(follower.clone(), desk.clone(), past, logger.clone());
                 let inside = Box::new(Inside::new(config, follower.clone(), desk.clone(), table));
                 let work = Work::Replay { inside, desk, replayed: AtomicU64::new(0) };
@@ -223,6 +278,25 @@ impl Agent {
             }
         };
         follower.start(logger.clone()).map_err(system("a thread"))?;
+        let token = std::env::var("KOALA_TOKEN").unwrap_or_default();
+        let starter = rustix::process::getppid().map(|id| id.as_raw_nonzero().get().cast_unsigned());
+        let proof = attach::Proof::new(token.as_bytes(), starter);
+        let heritage = match &work {
+            Work::Record { recorder, progress, to } => Some(Heritage {
+                recorder: recorder.0.clone(),
+                progress: progress.clone(),
+                to: to.clone(),
+                follower: Arc::downgrade(&follower),
+                processes: processes.clone(),
+                logger: logger.clone(),
+                runtime_dir: runtime_dir.clone(),
+                arena: arena.clone(),
+                proof: proof.clone(),
+                control,
+                attach,
+            }),
+            Work::Replay { .. } => None,
+        };
         let agent = Arc::new(Self {
             work,
             follower,
@@ -234,7 +308,7 @@ impl Agent {
         });
         let (connection, connections) = mpsc::channel(1);
         let mut tasks = JoinSet::new();
-        tasks.spawn(attach::serve(doors.attach, arena, processes, logger));
+        tasks.spawn(attach::serve(doors.attach, arena, processes, proof, logger));
         tasks.spawn(serve_control(doors.control, agent.clone(), connection.clone()));
         if let Some(listener) = doors.inbound {
             tasks.spawn(serve_inbound(listener, agent.clone(), connection));
@@ -243,11 +317,14 @@ impl Agent {
             for listener in doors.outbound {
                 tasks.spawn(outside.clone().serve_tcp(listener));
             }
+            for stand_in in doors.stand_ins {
+                tasks.spawn(outside.clone().serve_datagrams(stand_in));
+            }
             if let Some(listener) = doors.outbound_unix {
                 tasks.spawn(outside.serve_unix(listener));
             }
         }
-        Ok(Started { agent, tasks, ready, connections })
+        Ok(Started { agent, heritage, tasks, ready, connections })
     }
 
     /// The agent's log.
@@ -277,6 +354,7 @@ impl Agent {
                 status.mode = "record".to_owned();
                 status.sessions = progress.sessions();
                 status.boot_sessions = progress.boot_sessions();
+                status.given_up = facts.given_up.into();
                 status.lost = LostCounts::new(facts.lost, progress.unwritten());
                 status.error = recorder.recorder().failure().map(str::to_owned);
             }
@@ -325,7 +403,8 @@ impl Agent {
         let mut recording = None;
         if let Work::Record { recorder, to, .. } = &self.work {
             let facts = self.follower.facts();
-            recorder.recorder().complete(facts.events, facts.lost);
+            recorder.recorder().complete(facts.events, facts.lost, facts.given_up);
+            self.follower.dismiss();
             recording = Some(to.display().to_string());
         }
         let status = Status { recording, ..self.status() };
@@ -337,7 +416,7 @@ impl Agent {
     /// Removes the runtime directory, and what koala has put there. The library stays while processes of the
     /// program live: what they execute is told to preload it.
     fn clean_up(&self) {
-        let mut names = vec!["control.sock", "attach.sock", "outbound.sock", "agent.log"];
+        let mut names = vec!["control.sock", "attach.sock", "outbound.sock", "agent.log", "lock"];
         if self.processes.alive().is_empty() {
             names.push("libkoala.so");
         }
@@ -387,6 +466,18 @@ impl Doors {
         ready.outbound_addr = Some(outbound_addr.to_string());
         Ok(())
     }
+}
+
+/// Takes the runtime directory for this agent, and the standbys that come of it: the lock is held as long as one of
+/// them lives. Of several that are started at once, one gets it.
+fn lock(runtime_dir: &Path) -> Result<(), StartError> {
+    let path = runtime_dir.join("lock");
+    let file = fs::File::create(&path).map_err(system(path.display().to_string()))?;
+    let operation = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+    rustix::fs::flock(&file, operation).map_err(|_| StartError::Taken(runtime_dir.to_owned()))?;
+    // It is closed by the end of the process.
+    std::mem::forget(file);
+    Ok(())
 }
 
 fn bind_tcp(what: &'static str, listen: Listen) -> Result<(TcpListener, SocketAddr), StartError> {
@@ -470,7 +561,11 @@ impl Started {
 
     /// Runs until the agent is told to finish, or its work is over; then finishes it.
     pub async fn run(self, parent: Parent) {
-        let Self { agent, mut tasks, mut connections, .. } = self;
+        let Self { agent, heritage, mut tasks, mut connections, .. } = self;
+        // Before anybody is served: what is in the log from then on outlives this process.
+        if let Some(heritage) = heritage {
+            heritage.guard();
+        }
         let mut finished = agent.finished();
         tokio::select! {
             _ = finished.wait_for(|&finished| finished) => {}
@@ -483,6 +578,79 @@ impl Started {
         // Who asked for the end, and who still asks, get their answers.
         let _ = tokio::time::timeout(FAREWELL, connections.recv()).await;
         agent.clean_up();
+    }
+}
+
+impl Heritage {
+    /// Gives the agent a standby.
+    fn guard(self) {
+        let Some(follower) = self.follower.upgrade() else { return };
+        let journal = match Journal::new() {
+            Ok(journal) => journal,
+            Err(error) => {
+                self.logger.warn(format_args!(
+                    "no memory for a journal: nobody goes on if this agent dies: {error}"
+                ));
+                return;
+            }
+        };
+        let mut recorder = self.recorder.lock().unwrap_or_else(PoisonError::into_inner);
+        recorder.tell(journal.commits());
+        drop(recorder);
+        let logger = self.logger.clone();
+        let heritage = Arc::new(self);
+        follower.guard(journal, logger, Box::new(move || heritage.clone().go_on()));
+    }
+
+    /// In the standby, which has become the agent: answers where the dead agent did, until the work is done; then
+    /// ends the process.
+    fn go_on(self: Arc<Self>) {
+        let logger = self.logger.clone();
+        let serve = move || {
+            if let Err(error) = self.serve() {
+                self.logger.error(format_args!("the agent can't be asked any longer: {error}"));
+            }
+            std::process::exit(0);
+        };
+        if let Err(error) = std::thread::Builder::new().name("koala-agent".to_owned()).spawn(serve) {
+            logger.error(format_args!("the agent can't be asked any longer: {error}"));
+        }
+    }
+
+    fn serve(&self) -> io::Result<()> {
+        let Some(follower) = self.follower.upgrade() else { return Ok(()) };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let adopt = |fd| {
+                // SAFETY: the listener was copied with the process, and the object that had it is never dropped here.
+                let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+                UnixListener::from_std(fd.into())
+            };
+            let (control, attach) = (adopt(self.control)?, adopt(self.attach)?);
+            let agent = Arc::new(Agent {
+                work: Work::Record {
+                    recorder: Shared(self.recorder.clone()),
+                    progress: self.progress.clone(),
+                    to: self.to.clone(),
+                },
+                follower,
+                processes: self.processes.clone(),
+                logger: self.logger.clone(),
+                runtime_dir: self.runtime_dir.clone(),
+                finish: tokio::sync::Mutex::new(None),
+                finished: watch::Sender::new(false),
+            });
+            let (connection, connections) = mpsc::channel(1);
+            let mut tasks = JoinSet::new();
+            let (arena, processes) = (self.arena.clone(), self.processes.clone());
+            let (proof, logger) = (self.proof.clone(), self.logger.clone());
+            tasks.spawn(attach::serve(attach, arena, processes, proof, logger));
+            tasks.spawn(serve_control(control, agent.clone(), connection));
+            let ready = Ready::default();
+            let started = Started { agent, heritage: None, tasks, ready, connections };
+            started.run(Parent::of_standby()).await;
+            Ok(())
+        })
     }
 }
 

@@ -3,11 +3,14 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use koala_events::Overflow;
+
 use crate::agent::{Options, Task};
 
 /// How the agent is called.
 pub const USAGE: &str = "\
-usage: koala-agent record --to DIR --runtime-dir DIR [--command JSON-ARRAY]
+usage: koala-agent record --to DIR --runtime-dir DIR [--command JSON-ARRAY] [--max-disk BYTES]
+                          [--overflow drop|block] [--sample RATE] [--detached PID]
        koala-agent replay --recording DIR --runtime-dir DIR";
 
 /// Why a command line is none.
@@ -22,7 +25,7 @@ impl From<lexopt::Error> for ArgsError {
 }
 
 /// What a command line asks for.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub enum Request {
     /// To run.
     Run(Options),
@@ -42,6 +45,9 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, A
     let mut parser = lexopt::Parser::from_args(arguments);
     let (mut to, mut recording, mut runtime_dir) = (None, None, None);
     let mut command = Vec::new();
+    let mut max_disk = None;
+    let mut detached = None;
+    let (mut overflow, mut sample) = (Overflow::Drop, 1.0);
     let mut task = None;
     while let Some(argument) = parser.next()? {
         match argument {
@@ -53,6 +59,33 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, A
                 command = serde_json::from_str(&text)
                     .map_err(|_| ArgsError(format!("--command: {text:?} is not a JSON array of strings")))?;
             }
+            Long("max-disk") => {
+                let text = parser.value()?.string()?;
+                let bytes = text.parse().ok().filter(|&bytes| bytes > 0);
+                max_disk =
+                    Some(bytes.ok_or_else(|| {
+                        ArgsError(format!("--max-disk: {text:?} is not a number of bytes"))
+                    })?);
+            }
+            Long("detached") => {
+                let text = parser.value()?.string()?;
+                let pid =
+                    text.parse().map_err(|_| ArgsError(format!("--detached: {text:?} is no process id")))?;
+                detached = Some(pid);
+            }
+            Long("overflow") => {
+                let text = parser.value()?.string()?;
+                overflow = match text.as_str() {
+                    "drop" => Overflow::Drop,
+                    "block" => Overflow::Block,
+                    _ => return Err(ArgsError(format!("--overflow: {text:?} is neither drop nor block"))),
+                };
+            }
+            Long("sample") => {
+                let text = parser.value()?.string()?;
+                let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+                sample = share.ok_or_else(|| ArgsError(format!("--sample: {text:?} is not from 0 to 1")))?;
+            }
             Long("help") | Short('h') => return Ok(Request::Help),
             Long("version") | Short('V') => return Ok(Request::Version),
             Value(word) if task.is_none() => task = Some(word.string()?),
@@ -61,7 +94,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, A
     }
     let missing = |option: &str| ArgsError(format!("{option} is missing"));
     let task = match task.as_deref() {
-        Some("record") => Task::Record { to: to.take().ok_or_else(|| missing("--to"))?, command },
+        Some("record") => Task::Record { to: to.take().ok_or_else(|| missing("--to"))?, command, max_disk },
         Some("replay") => Task::Replay { recording: recording.take().ok_or_else(|| missing("--recording"))? },
         Some(other) => return Err(ArgsError(format!("{other:?} is no command"))),
         None => return Err(ArgsError("a command is missing".to_owned())),
@@ -71,6 +104,9 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, A
     }
     Ok(Request::Run(Options {
         task,
+        detached,
+        overflow,
+        sample,
         runtime_dir: runtime_dir.ok_or_else(|| missing("--runtime-dir"))?,
         arena_size: crate::memory::DEFAULT_SIZE,
     }))
@@ -93,7 +129,7 @@ mod tests {
         };
         assert_eq!(
             options.task,
-            Task::Record { to: "/r".into(), command: vec!["a".to_owned(), "b".to_owned()] }
+            Task::Record { to: "/r".into(), command: vec!["a".to_owned(), "b".to_owned()], max_disk: None }
         );
         assert_eq!(options.runtime_dir, PathBuf::from("/run/k"));
         let Request::Run(options) = words("replay --runtime-dir /run/k --recording /r").unwrap() else {

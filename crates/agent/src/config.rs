@@ -98,7 +98,7 @@ pub struct Config {
     pub bypass_addrs: Vec<Address>,
     /// `KOALA_REPLAYING_MATCH_STRATEGY`.
     pub strategy: Strategy,
-    /// `KOALA_REPLAYING_MATCH_THRESHOLD`: the mark, from 0 to 1, that a changed call needs.
+    /// `KOALA_REPLAYING_MATCH_THRESHOLD`: the mark, from 0 to 1, that a changed call needs. `chunk` does not look at it.
     pub threshold: f64,
     /// `KOALA_GC_GLOBAL_STATUS_TIMEOUT`.
     pub gc_timeout: Duration,
@@ -186,15 +186,10 @@ impl Config {
             )?,
             strategy: reader.value(
                 "KOALA_REPLAYING_MATCH_STRATEGY",
-                "auto, exact (chunk and sim are not in this version)",
+                Strategy::NAMES,
                 default.strategy,
-                |text| {
-                    Some(match text {
-                        "auto" => Strategy::Auto,
-                        "exact" => Strategy::Exact,
-                        _ => return None,
-                    })
-                },
+                // koala 1.x took it in any case.
+                |text| Strategy::from_name(&text.to_ascii_lowercase()),
             )?,
             threshold: reader.value(
                 "KOALA_REPLAYING_MATCH_THRESHOLD",
@@ -312,6 +307,17 @@ mod tests {
     fn nothing_set_is_the_defaults() {
         assert_eq!(read(&[]).unwrap(), Config::default());
         assert_eq!(read(&[("KOALA_INBOUND_ADDR", "")]).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn every_strategy_is_known_by_its_name() {
+        for strategy in Strategy::ALL {
+            let config = read(&[("KOALA_REPLAYING_MATCH_STRATEGY", strategy.name())]).unwrap();
+            assert_eq!(config.strategy, strategy);
+        }
+        assert_eq!(read(&[("KOALA_REPLAYING_MATCH_STRATEGY", "SIM")]).unwrap().strategy, Strategy::Sim);
+        let error = read(&[("KOALA_REPLAYING_MATCH_STRATEGY", "best")]).unwrap_err();
+        assert!(error.to_string().contains("auto, chunk, sim"), "{error}");
     }
 
     #[test]

@@ -7,26 +7,34 @@
 use std::collections::{BTreeSet, HashMap};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use koala_events::{Address, Arena, Event, EventKind, Lost, Mode, Notice, Reader, flags};
+use koala_events::{Address, Arena, Event, EventKind, GivenUp, Lost, Mode, Notice, Reader, flags};
 use koala_session::assemble::{Assembler, Config, Sender};
 use koala_session::model::Session;
 
 use crate::clock;
+use crate::journal::{Entry, Journal};
 use crate::logger::{Level, Logger};
 use crate::memory;
 use crate::net::canonical;
 use crate::priority;
 use crate::processes::Processes;
+use crate::standby::{self, Side, Standby, Watch};
 
 /// How many chunks keep their memory when they are empty: at 32 KiB each, what a few dozen threads use.
 const KEPT_CHUNKS: u32 = 64;
 
 /// How often the processes of the program are looked at.
 const CHECK_EVERY: Duration = Duration::from_millis(100);
+
+/// So many bytes in the journal are enough: a standby that knows them already takes the place of the one there is.
+/// It goes through as many in some tens of milliseconds.
+const RENEW_AT: u64 = 8 << 20;
+/// How long after a standby could not be made the next is tried.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// Takes the sessions that are delivered.
 pub trait Sink: Send {
@@ -35,6 +43,15 @@ pub trait Sink: Send {
 
     /// The follower has looked at the log; called at least every [`Pace::IDLE`].
     fn turn(&mut self) {}
+
+    /// Calls `f` while no other thread is at what the sink has, and none of that waits to be written.
+    fn at_rest(&mut self, f: &mut dyn FnMut()) {
+        f();
+    }
+
+    /// The process that this one was copied from is dead. What it was given since comes again, and is to be passed
+    /// over as far as it is on disk.
+    fn succeed(&mut self) {}
 }
 
 /// What one look at the log did.
@@ -57,6 +74,8 @@ pub struct Facts {
     pub events: u64,
     /// What the log could not take.
     pub lost: Lost,
+    /// Sessions that were given up at their first byte.
+    pub given_up: GivenUp,
     /// Hooks that have no function behind them.
     pub unresolved: Vec<String>,
 }
@@ -184,6 +203,17 @@ struct State {
     unresolved: BTreeSet<String>,
     events: u64,
     checked: Instant,
+    /// What was taken from the log since the standby was made; only of an agent that has one.
+    journal: Option<Journal>,
+    standby: Option<Standby>,
+    /// When it was last tried to make one, in vain.
+    refused: Option<Instant>,
+}
+
+/// What a standby does, besides following the log, when it has become the agent.
+struct Succession {
+    logger: Logger,
+    begin: Box<dyn Fn() + Send + Sync>,
 }
 
 #[derive(Debug, Default)]
@@ -202,6 +232,7 @@ pub struct Follower {
     eager: AtomicUsize,
     stop: AtomicBool,
     failed: AtomicBool,
+    succession: OnceLock<Succession>,
     progress: tokio::sync::Notify,
 }
 
@@ -250,6 +281,9 @@ impl Follower {
                 unresolved: BTreeSet::new(),
                 events: 0,
                 checked: Instant::now(),
+                journal: None,
+                standby: None,
+                refused: None,
             }),
             arena,
             processes,
@@ -258,6 +292,7 @@ impl Follower {
             eager: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
             failed: AtomicBool::new(false),
+            succession: OnceLock::new(),
             progress: tokio::sync::Notify::new(),
         })
     }
@@ -295,6 +330,7 @@ impl Follower {
         let mut pace = Pace::default();
         while !self.stop.load(Ordering::Acquire) {
             let turn = self.drain();
+            self.stand_by();
             let nap = pace.next(turn);
             if self.eager.load(Ordering::Relaxed) > 0 {
                 thread::sleep(Pace::EAGER);
@@ -306,6 +342,121 @@ impl Follower {
             }
             *rung = false;
         }
+    }
+
+    /// Gives the agent a standby, from now until it is [dismissed](Self::dismiss); returns when the first one is there,
+    /// or has been waited for long enough. The standby calls `begin` when it has become the agent, and knows all that
+    /// `journal` has.
+    pub fn guard(&self, journal: Journal, logger: Logger, begin: Box<dyn Fn() + Send + Sync>) {
+        lock(&self.state).journal = Some(journal);
+        let _ = self.succession.set(Succession { logger, begin });
+        let began = Instant::now();
+        while lock(&self.state).standby.is_none() && began.elapsed() < Duration::from_secs(1) {
+            self.kick();
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// The work is done: nobody is to go on with it.
+    pub fn dismiss(&self) {
+        let mut state = lock(&self.state);
+        if let Some(journal) = state.journal.take() {
+            journal.commits().finish();
+        }
+        if let Some(standby) = state.standby.take() {
+            standby.dismiss();
+        }
+    }
+
+    /// Makes a standby if there is none, or the one there is has too much to read. In the standby it returns when that
+    /// has become the agent.
+    fn stand_by(&self) {
+        let Some(succession) = self.succession.get() else { return };
+        let mut state = lock(&self.state);
+        let State { sink, journal: Some(journal), standby, refused, .. } = &mut *state else { return };
+        if refused.is_some_and(|refused| refused.elapsed() < RETRY_AFTER) {
+            return;
+        }
+        let alive = standby.as_mut().is_some_and(Standby::is_alive);
+        if (alive && journal.used() < RENEW_AT && !journal.is_torn()) || self.stop.load(Ordering::Acquire) {
+            return;
+        }
+        let rest = journal.cut();
+        let mut side = None;
+        // Every lock that the copy will need is held by this thread, which is the one that the copy has.
+        let rung = lock(&self.bell.rung);
+        sink.at_rest(&mut || {
+            self.processes.at_rest(|| {
+                // SAFETY: see above; sockets and their runtime are not used by the copy.
+                side = Some(succession.logger.at_rest(|| unsafe { standby::fork() }));
+            });
+        });
+        drop(rung);
+        match side {
+            Some(Ok(Side::Agent(new))) => {
+                rest.set_heir(new.pid());
+                *journal = rest;
+                *refused = None;
+                if let Some(old) = standby.replace(new) {
+                    old.dismiss();
+                }
+                journal.begin();
+            }
+            Some(Ok(Side::Standby(watch))) => {
+                *journal = rest;
+                // Its own end of the pipe of its predecessor, which another process's life depends on.
+                *standby = None;
+                self.succeed(&mut state, watch, succession);
+            }
+            Some(Err(error)) => {
+                let again = refused.replace(Instant::now()).is_some();
+                let level = if again { Level::Debug } else { Level::Warn };
+                succession
+                    .logger
+                    .log(level, format_args!("no standby can be made (it is tried again): {error}"));
+            }
+            None => {}
+        }
+    }
+
+    /// What the standby does: waits until the agent is dead, and takes its place.
+    fn succeed(&self, state: &mut State, watch: Watch, succession: &Succession) {
+        // SAFETY: this process has no runtime and no connections of its own yet.
+        unsafe { standby::close_connections() };
+        watch.wait();
+        let State { reader, assembler, sink, sendings, unresolved, events, journal: Some(journal), .. } =
+            state
+        else {
+            return;
+        };
+        if journal.commits().is_finished() || !journal.is_heir(std::process::id()) {
+            // SAFETY: a copy ends without what the end of its original does.
+            unsafe { libc::_exit(0) }
+        }
+        sink.succeed();
+        let mut known = BTreeSet::new();
+        let whole = journal.read(|entry| {
+            match entry {
+                Entry::Event(event) => {
+                    known.insert((event.process, event.sequence));
+                    *events += 1;
+                    note(event, assembler, &self.processes, sendings.as_mut(), unresolved);
+                }
+                Entry::Parked { process, tid, now } => assembler.parked(*process, *tid, *now),
+                Entry::Ended { process, now } => assembler.process_ended(*process, *now),
+                Entry::Tick { now } => assembler.tick(*now),
+            }
+            deliver(assembler, sink.as_mut());
+        });
+        // If the agent died before it wrote anything.
+        journal.begin();
+        *reader = resumed(self.arena, known);
+        succession.logger.warn(format_args!(
+            "the agent was killed; process {} goes on as the agent{}",
+            std::process::id(),
+            if whole { "" } else { ", but lacks events that the one before it has read: sessions are lost" }
+        ));
+        (succession.begin)();
     }
 
     /// Makes the follower look at the log often, until the guard is dropped.
@@ -324,7 +475,8 @@ impl Follower {
     /// Looks at the log now.
     pub fn drain(&self) -> Turn {
         let turn = self.turn(&mut lock(&self.state));
-        if turn.events > 0 || turn.sessions > 0 {
+        // Only a replay has somebody who waits; and its lock may not be held when a standby is made.
+        if (turn.events > 0 || turn.sessions > 0) && self.arena.mode() == Mode::Replay {
             self.progress.notify_waiters();
         }
         turn
@@ -336,22 +488,28 @@ impl Follower {
     }
 
     fn turn(&self, state: &mut MutexGuard<'_, State>) -> Turn {
-        let State { reader, assembler, sink, sendings, unresolved, events, checked } = &mut **state;
+        let State { reader, assembler, sink, sendings, unresolved, events, checked, journal, .. } =
+            &mut **state;
         let steady = self.started.elapsed().as_nanos() as u64;
         let now = clock::now();
+        // At the end, everything there is.
+        reader.look_no_further_than(if self.stop.load(Ordering::Acquire) { u64::MAX } else { now });
         if checked.elapsed() >= CHECK_EVERY {
             *checked = Instant::now();
-            bury(reader, assembler, &self.processes, steady, now, sendings, unresolved, events);
+            bury(reader, assembler, &self.processes, steady, now, sendings, unresolved, events, journal);
         }
         let mut turn = Turn::default();
         let poll = reader.poll(steady, |notice| {
-            hear(notice, now, assembler, sendings.as_mut(), unresolved);
+            hear(notice, now, assembler, &self.processes, sendings.as_mut(), unresolved, journal);
             // At once: the next session is then made of this one's memory, while that is still in the cache.
             turn.sessions += deliver(assembler, sink.as_mut());
         });
         turn.events = poll.events;
         turn.held = poll.held;
         *events += poll.events as u64;
+        if let Some(journal) = journal {
+            journal.append(&Entry::Tick { now });
+        }
         assembler.tick(now);
         turn.sessions += deliver(assembler, sink.as_mut());
         sink.turn();
@@ -379,6 +537,27 @@ impl Follower {
         Some(Caller { connection: outbound.connection, peer: outbound.peer, session })
     }
 
+    /// Who sent a datagram from a socket with this local port, of which `heard` (its number, and how many) have
+    /// arrived before. Looks at the log first; `None` if it does not tell of this one yet.
+    pub fn datagram_caller(&self, port: u16, heard: (u64, u64)) -> Option<Caller> {
+        let mut state = lock(&self.state);
+        let turn = self.turn(&mut state);
+        if turn.events > 0 || turn.sessions > 0 {
+            self.progress.notify_waiters();
+        }
+        let (socket, sent) = state.assembler.datagrams(port)?;
+        // Another socket may have the port by now.
+        let before = if socket.connection == heard.0 { heard.1 } else { 0 };
+        if sent <= before {
+            return None;
+        }
+        let session = match socket.sender {
+            Sender::Boot => None,
+            Sender::Session { inbound_peer, .. } => Some(canonical(inbound_peer)),
+        };
+        Some(Caller { connection: socket.connection, peer: socket.peer, session })
+    }
+
     /// What is known by now. Looks at the log first.
     pub fn facts(&self) -> Facts {
         self.drain();
@@ -387,6 +566,7 @@ impl Follower {
             listeners: state.assembler.listeners().map(|listener| listener.to_string()).collect(),
             events: state.events,
             lost: self.arena.lost(),
+            given_up: self.arena.given_up(),
             unresolved: state.unresolved.iter().cloned().collect(),
         }
     }
@@ -428,9 +608,18 @@ impl Follower {
     }
 }
 
-/// A reader that lets the log shrink again after a burst, so that the program's memory does.
+/// A reader of a log that nobody has read.
 fn reader(arena: Arena) -> Reader {
-    let mut reader = Reader::new(arena);
+    shrinking(Reader::new(arena))
+}
+
+/// A reader that goes on where another one has died.
+fn resumed(arena: Arena, known: BTreeSet<(u64, u64)>) -> Reader {
+    shrinking(Reader::resume(arena, known))
+}
+
+/// Lets the log shrink again after a burst, so that the program's memory does.
+fn shrinking(mut reader: Reader) -> Reader {
     reader.reclaim_with(KEPT_CHUNKS, |chunk, size| {
         // SAFETY: the reader gives chunks of the arena that are nobody's, and the agent's arena is a mapped memfd.
         unsafe { memory::give_back(chunk, size) }
@@ -457,21 +646,56 @@ fn hear(
     notice: Notice<'_, '_>,
     now: u64,
     assembler: &mut Assembler,
+    processes: &Processes,
     sendings: Option<&mut Sendings>,
     unresolved: &mut BTreeSet<String>,
+    journal: &mut Option<Journal>,
 ) {
     match notice {
         Notice::Event(event) => {
-            if event.kind == EventKind::Unresolved {
-                unresolved.insert(String::from_utf8_lossy(event.payload).into_owned());
+            if let Some(journal) = journal {
+                journal.append(&Entry::Event(*event));
             }
-            if let Some(sendings) = sendings {
-                sendings.note(event);
-            }
-            assembler.push(event);
+            note(event, assembler, processes, sendings, unresolved);
         }
-        Notice::Parked { process, tid } => assembler.parked(process, tid, now),
+        Notice::Parked { process, tid } => {
+            if let Some(journal) = journal {
+                journal.append(&Entry::Parked { process, tid, now });
+            }
+            assembler.parked(process, tid, now);
+        }
     }
+}
+
+fn note(
+    event: &Event<'_>,
+    assembler: &mut Assembler,
+    processes: &Processes,
+    sendings: Option<&mut Sendings>,
+    unresolved: &mut BTreeSet<String>,
+) {
+    match event.kind {
+        EventKind::Unresolved => {
+            unresolved.insert(String::from_utf8_lossy(event.payload).into_owned());
+        }
+        EventKind::Process => processes.began(event.process, event.pid),
+        EventKind::Fork if event.flags & flags::EXECUTES == 0 && event.result > 0 => {
+            processes.made(event.connection, event.process, event.result as u32);
+        }
+        EventKind::Fork
+            if event.flags & flags::EXECUTES != 0
+                && event.connection == event.process
+                && event.result != 0 =>
+        {
+            let path = String::from_utf8_lossy(event.payload);
+            unresolved.insert(format!("{path}: it gets privileges by its file, and can't be covered"));
+        }
+        _ => {}
+    }
+    if let Some(sendings) = sendings {
+        sendings.note(event);
+    }
+    assembler.push(event);
 }
 
 /// Finds the processes that are dead, takes what they left in the log, and ends their sessions.
@@ -485,26 +709,22 @@ fn bury(
     sendings: &mut Option<Sendings>,
     unresolved: &mut BTreeSet<String>,
     events: &mut u64,
+    journal: &mut Option<Journal>,
 ) {
-    let mut newest: HashMap<u32, u64> = HashMap::new();
-    for info in reader.processes() {
-        let number = newest.entry(info.pid).or_default();
-        *number = info.process.max(*number);
-    }
-    // A process that executed another program is followed by itself under a new number.
-    let dead: Vec<u64> = reader
-        .processes()
-        .filter(|info| newest.get(&info.pid) != Some(&info.process) || !processes.is_alive(info.pid))
-        .map(|info| info.process)
-        .collect();
+    let dead = processes.gone(reader.processes().map(|info| (info.process, info.pid)));
     for &process in &dead {
         reader.process_ended(process);
     }
     if !dead.is_empty() {
-        let poll = reader.poll(steady, |notice| hear(notice, now, assembler, sendings.as_mut(), unresolved));
+        let poll = reader.poll(steady, |notice| {
+            hear(notice, now, assembler, processes, sendings.as_mut(), unresolved, journal);
+        });
         *events += poll.events as u64;
     }
     for process in dead {
+        if let Some(journal) = journal {
+            journal.append(&Entry::Ended { process, now });
+        }
         assembler.process_ended(process, now);
     }
 }

@@ -16,6 +16,17 @@
 //! [`follow::Follower`] behind a lock, which is held for one look at the log at a time: a task that must know what the
 //! program did just now looks itself, and does not wait for the other thread.
 //!
+//! # Its death
+//!
+//! An agent that records has a [`standby`]: a copy of itself, made by fork(2) every few megabytes of events, that sleeps
+//! until the agent is dead. It has the event log and the agent's listeners, and what was read from the log since it was
+//! made is in the [`journal`]. So it makes the same sessions of it, writes those that are not on disk, and goes on as the
+//! agent, with a standby of its own. The kernel itself keeps the copy: nothing of the state of sessions, connections and
+//! protocols needs a form for being written down, and what the copy makes equals what the agent made, ids included. A
+//! copy costs a millisecond, and afterwards the pages that the agent changes.
+//!
+//! Killing both at once ends the recording; the program goes on.
+//!
 //! # What it must never do
 //!
 //! - Judge. It reports facts; whether a replayed session passes is said elsewhere.
@@ -31,6 +42,7 @@ pub mod config;
 pub mod duration;
 pub mod follow;
 pub mod http;
+pub mod journal;
 pub mod lifetime;
 pub mod logger;
 pub mod manifest;
@@ -41,6 +53,8 @@ pub mod processes;
 pub mod record;
 pub mod recording;
 pub mod replay;
+pub mod shelf;
+pub mod standby;
 pub mod status;
 #[cfg(test)]
 pub(crate) mod testing;

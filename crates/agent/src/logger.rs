@@ -182,6 +182,12 @@ impl Logger {
         };
     }
 
+    /// Calls `f` while no thread is at the log.
+    pub fn at_rest<T>(&self, f: impl FnOnce() -> T) -> T {
+        let _sink = self.0.sink.lock().unwrap_or_else(PoisonError::into_inner);
+        f()
+    }
+
     /// Writes a line of [`Level::Debug`].
     pub fn debug(&self, message: fmt::Arguments<'_>) {
         self.log(Level::Debug, message);

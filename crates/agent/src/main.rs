@@ -3,10 +3,11 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use koala_agent::agent::Agent;
+use koala_agent::agent::{Agent, Options, StartError};
 use koala_agent::args::{self, Request};
 use koala_agent::config::Config;
 use koala_agent::lifetime::Parent;
+use koala_agent::logger::{Format, Level, Logger, Target};
 
 /// Bad input, or something is in the way.
 const REFUSED: u8 = 2;
@@ -27,8 +28,26 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
         Request::Help => return Ok(writeln!(io::stdout(), "{}", args::USAGE)?),
         Request::Version => return Ok(writeln!(io::stdout(), "koala-agent {}", env!("CARGO_PKG_VERSION"))?),
     };
+    let detached = options.detached.map(|_| options.runtime_dir.join("agent.log"));
+    match serve(options) {
+        // Another one was faster.
+        Err(error) if matches!(error.downcast_ref(), Some(StartError::Taken(_))) => Ok(()),
+        Err(error) => {
+            // Nobody reads what a detached agent prints.
+            if let Some(path) = detached
+                && let Ok(logger) = Logger::open(&Target::File(path), Level::Info, Format::HumanReadable)
+            {
+                logger.error(format_args!("nothing is recorded: {error}"));
+            }
+            Err(error)
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
+fn serve(options: Options) -> Result<(), Box<dyn std::error::Error>> {
     let config = Config::from_environment()?;
-    let parent = Parent::watch();
+    let parent = if options.detached.is_some() { Parent::none() } else { Parent::watch() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let started = Agent::start(options, config)?;

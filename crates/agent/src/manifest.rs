@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use koala_events::Lost;
+use koala_events::{GivenUp, Lost};
 use serde::{Deserialize, Serialize};
 
 use crate::clock;
@@ -48,12 +48,77 @@ pub struct Manifest {
     /// What the recording lacks.
     #[serde(default)]
     pub lost: LostCounts,
+    /// Sessions that were given up at their first byte.
+    #[serde(flatten)]
+    pub given_up: GivenUpCounts,
+    /// What was removed again, to keep within the room that the recording was given.
+    #[serde(default, skip_serializing_if = "Removed::is_nothing")]
+    pub removed: Removed,
     /// Why writing stopped before the end, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// The files of sessions.
     #[serde(default)]
     pub files: Vec<String>,
+}
+
+/// Sessions that were given up at their first byte.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct GivenUpCounts {
+    /// Because the event log was short of room.
+    pub not_admitted: u64,
+    /// Because the sample leaves them out.
+    pub not_sampled: u64,
+}
+
+impl From<GivenUp> for GivenUpCounts {
+    fn from(counts: GivenUp) -> Self {
+        Self { not_admitted: counts.not_admitted, not_sampled: counts.not_sampled }
+    }
+}
+
+impl GivenUpCounts {
+    /// These and those.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            not_admitted: self.not_admitted + other.not_admitted,
+            not_sampled: self.not_sampled + other.not_sampled,
+        }
+    }
+}
+
+/// What was recorded, and removed again: the oldest files of a recording that was given only so much room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Removed {
+    /// Files of sessions.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// The sessions in them, but for those of boot.
+    pub sessions: u64,
+    /// The sessions of boot in them.
+    pub boot_sessions: u64,
+}
+
+impl Removed {
+    /// Whether it is nothing.
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// These and those.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            files: self.files + other.files,
+            bytes: self.bytes + other.bytes,
+            sessions: self.sessions + other.sessions,
+            boot_sessions: self.boot_sessions + other.boot_sessions,
+        }
+    }
 }
 
 /// What could not be recorded.
@@ -134,6 +199,8 @@ impl Manifest {
             boot_sessions: 0,
             events: 0,
             lost: LostCounts::default(),
+            given_up: GivenUpCounts::default(),
+            removed: Removed::default(),
             error: None,
             files: Vec::new(),
         }

@@ -1,10 +1,11 @@
 //! Which processes of the program are alive.
 //!
-//! A process is watched by a pidfd, opened when it attaches or is first seen in the log, so that a process id
+//! A process has a number in the event log, and is watched by a pidfd, opened when it attaches, when its maker tells of
+//! it or when it is first seen in the log, so that a process id
 //! that the kernel gives away again is not taken for the process that had it. Where the kernel has no pidfd,
 //! `/proc` and the start time in it serve.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -57,11 +58,45 @@ fn start_time(pid: Pid) -> Option<String> {
     (state != "Z").then(|| fields.nth(18).map(str::to_owned))?
 }
 
+/// A process of the program.
+#[derive(Debug)]
+struct Known {
+    /// Its id as it sees itself; 0 if it has not said so.
+    pid: u32,
+    /// Its id as the agent sees it.
+    real: u32,
+    watch: Watch,
+}
+
 #[derive(Debug, Default)]
 struct Watches {
-    /// By the process id that the process itself sees; `real` is the one that the agent sees.
-    by_pid: BTreeMap<u32, (u32, Watch)>,
+    /// By their number in the event log.
+    known: BTreeMap<u64, Known>,
+    /// A process was seen whose ids are others than those that the agent sees: it is in a pid namespace of its own.
+    nested: bool,
     ever: bool,
+}
+
+impl Watches {
+    fn watch(&mut self, number: u64, pid: u32, real: u32) {
+        self.ever = true;
+        self.known.insert(number, Known { pid, real, watch: Watch::new(real) });
+    }
+
+    /// What was the same process before it executed the program of this number is no more.
+    fn replace_earlier(&mut self, number: u64) {
+        let real = self.known.get(&number).map_or(0, |known| known.real);
+        for known in self.known.range_mut(..number).map(|(_, known)| known).filter(|known| known.real == real)
+        {
+            known.watch = Watch::Dead;
+        }
+    }
+
+    /// The id by which the agent knows the process that calls itself `pid`.
+    fn real(&self, pid: u32) -> u32 {
+        let found = if self.nested { find_nested(pid, None) } else { None };
+        found.unwrap_or(pid)
+    }
 }
 
 /// The processes of the program.
@@ -73,33 +108,119 @@ impl Processes {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A process attached that calls itself `pid`, and that the agent's side of the socket saw as `real`.
-    pub fn attached(&self, pid: u32, real: Option<i32>) {
+    /// A process attached that calls itself `pid`, and that the agent's side of the socket saw as `real`; it got this
+    /// number.
+    pub fn attached(&self, number: u64, pid: u32, real: Option<i32>) {
         let real = real.and_then(|real| u32::try_from(real).ok()).filter(|&real| real != 0).unwrap_or(pid);
         let mut watches = self.watches();
-        watches.ever = true;
-        watches.by_pid.insert(pid, (real, Watch::new(real)));
+        watches.nested |= real != pid;
+        watches.watch(number, pid, real);
     }
 
-    /// Whether the process that calls itself `pid` is alive; it is watched from now on if it was not.
-    pub fn is_alive(&self, pid: u32) -> bool {
+    /// `maker` has made the process of this number, and calls it `pid`.
+    pub fn made(&self, number: u64, maker: u64, pid: u32) {
         let mut watches = self.watches();
-        watches.ever = true;
-        let (real, watch) = watches.by_pid.entry(pid).or_insert_with(|| (pid, Watch::new(pid)));
-        watch.is_alive(*real)
+        let real = match watches.known.get(&maker) {
+            Some(maker) if maker.real != maker.pid => find_nested(pid, Some(maker.real)),
+            _ => Some(pid),
+        };
+        let own = watches.known.get(&number).map_or(0, |known| known.pid);
+        match real {
+            Some(real) => {
+                watches.nested |= own != 0 && own != real;
+                watches.watch(number, own, real);
+                if own != 0 {
+                    watches.replace_earlier(number);
+                }
+            }
+            // It is gone already, or not to be found: what it says of itself must do, if it does.
+            None if own == 0 => watches.watch(number, 0, 0),
+            None => {}
+        }
     }
 
-    /// The ids of those alive. Forgets the others.
+    /// The process of this number, which calls itself `pid`, has begun to write to the log. Those that were the same
+    /// process before it executed its program are no more.
+    pub fn began(&self, number: u64, pid: u32) {
+        let mut watches = self.watches();
+        if let Some(known) = watches.known.get_mut(&number) {
+            known.pid = pid;
+            let real = known.real;
+            watches.nested |= real != 0 && real != pid;
+        } else {
+            let real = watches.real(pid);
+            watches.watch(number, pid, real);
+        }
+        watches.replace_earlier(number);
+    }
+
+    /// The numbers of those that are dead: of those in `seen` (numbers, and ids as they see themselves) and of all
+    /// others that were ever told of. They are forgotten.
+    pub fn gone(&self, seen: impl Iterator<Item = (u64, u32)>) -> Vec<u64> {
+        let mut watches = self.watches();
+        for (number, pid) in seen {
+            if !watches.known.contains_key(&number) {
+                let real = watches.real(pid);
+                watches.watch(number, pid, real);
+            }
+        }
+        let mut gone = Vec::new();
+        watches.known.retain(|number, known| {
+            let alive = known.watch.is_alive(known.real);
+            if !alive {
+                gone.push(*number);
+            }
+            alive
+        });
+        gone
+    }
+
+    /// Whether the agent sees a living process of the program under this id.
+    pub fn has(&self, real: u32) -> bool {
+        let watches = self.watches();
+        watches.known.values().any(|known| known.real == real && known.watch.is_alive(real))
+    }
+
+    /// The ids of those alive, as the agent sees them.
     pub fn alive(&self) -> Vec<u32> {
-        let mut watches = self.watches();
-        watches.by_pid.retain(|_, (real, watch)| watch.is_alive(*real));
-        watches.by_pid.keys().copied().collect()
+        let watches = self.watches();
+        let alive = watches.known.values().filter(|known| known.watch.is_alive(known.real));
+        let ids: BTreeSet<u32> = alive.map(|known| known.real).collect();
+        ids.into_iter().collect()
+    }
+
+    /// Calls `f` while no thread is at the list.
+    pub fn at_rest<T>(&self, f: impl FnOnce() -> T) -> T {
+        let _watches = self.watches();
+        f()
     }
 
     /// Whether there ever was one.
     pub fn ever(&self) -> bool {
         self.watches().ever
     }
+}
+
+/// The process that started this one, as `/proc` has it; `None` if there is none, or it can't be seen.
+pub fn parent(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let parent = stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()?;
+    (parent != 0).then_some(parent)
+}
+
+/// The process that is called `pid` in a pid namespace below the agent's, as the agent sees it; if `maker` is given,
+/// the one that that process has made. The youngest, if there are several.
+fn find_nested(pid: u32, maker: Option<u32>) -> Option<u32> {
+    let ids =
+        fs::read_dir("/proc").ok()?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    let is_it = |real: &u32| {
+        let status = fs::read_to_string(format!("/proc/{real}/status")).unwrap_or_default();
+        let line = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+        let mut ids = line("NSpid:").split_ascii_whitespace().skip(1);
+        ids.any(|id| id.parse() == Ok(pid))
+            && maker.is_none_or(|maker| line("PPid:").trim().parse() == Ok(maker))
+    };
+    ids.filter(is_it).max()
 }
 
 #[cfg(test)]
@@ -111,15 +232,57 @@ mod tests {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let processes = Processes::default();
         assert!(!processes.ever());
-        processes.attached(child.id(), None);
-        assert!(processes.ever());
+        processes.attached(7, child.id(), None);
+        assert!(processes.ever() && processes.has(child.id()));
         assert_eq!(processes.alive(), [child.id()]);
+        assert!(processes.gone(std::iter::empty()).is_empty());
         child.kill().unwrap();
-        while processes.is_alive(child.id()) {
+        while processes.has(child.id()) {
             std::thread::yield_now();
         }
         assert!(processes.alive().is_empty());
+        assert_eq!(processes.gone(std::iter::empty()), [7]);
+        assert!(processes.gone(std::iter::empty()).is_empty(), "told once");
         child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_program_that_was_executed_takes_the_place_of_the_one_before() {
+        let own = std::process::id();
+        let processes = Processes::default();
+        processes.attached(1, own, Some(own as i32));
+        processes.began(1, own);
+        processes.attached(2, own, Some(own as i32));
+        assert!(processes.gone(std::iter::empty()).is_empty(), "the next one has said nothing yet");
+        processes.began(2, own);
+        assert_eq!(processes.gone([(2, own)].into_iter()), [1]);
+        assert_eq!(processes.alive(), [own]);
+    }
+
+    #[test]
+    fn a_child_is_known_by_what_its_maker_calls_it() {
+        let own = std::process::id();
+        let processes = Processes::default();
+        // The maker is where the agent is; the child has a namespace of its own, in which it is the first.
+        processes.attached(1, own, Some(own as i32));
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        for told_first in [true, false] {
+            let number = if told_first { 2 } else { 3 };
+            if told_first {
+                processes.made(number, 1, child.id());
+            }
+            processes.began(number, 1);
+            if !told_first {
+                processes.made(number, 1, child.id());
+            }
+            assert!(processes.has(child.id()));
+        }
+        assert_eq!(processes.gone(std::iter::empty()), [2], "executed: the number before is no more");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(processes.gone(std::iter::empty()), [3]);
+        processes.made(4, 1, u32::MAX);
+        assert_eq!(processes.gone(std::iter::empty()), [4], "one that nobody has seen");
     }
 
     #[test]
@@ -132,7 +295,16 @@ mod tests {
 
     #[test]
     fn nobody_is_not_alive() {
-        assert!(!Processes::default().is_alive(0));
-        assert!(!Processes::default().is_alive(u32::MAX));
+        let processes = Processes::default();
+        assert_eq!(processes.gone([(1, 0), (2, u32::MAX)].into_iter()), [1, 2]);
+    }
+
+    #[test]
+    fn parents_are_found() {
+        assert_eq!(
+            parent(std::process::id()),
+            rustix::process::getppid().map(|id| id.as_raw_nonzero().get() as u32)
+        );
+        assert_eq!(parent(u32::MAX), None);
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Sessions are gathered in memory and appended to the recording's file in large pieces, at the latest
 //! [`FLUSH_AFTER`] after they were delivered. When the disk is full, writing stops at the end of a session, and
-//! what can't be written is counted.
+//! what can't be written is counted. What is on disk is told to the standby ([`Commits`]), which cuts from the file what
+//! was not, and begins another. So a session is written once, whenever the agent dies.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -12,13 +13,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use koala_events::{GivenUp, Lost};
 use koala_session::cbor;
 use koala_session::model::Session;
 
 use crate::clock;
 use crate::follow::Sink;
+use crate::journal::{Commit, Commits};
 use crate::logger::Logger;
 use crate::manifest::{self, LostCounts, Manifest, ManifestError};
+use crate::shelf::Shelf;
 
 /// How long a delivered session may wait before it is written.
 pub const FLUSH_AFTER: Duration = Duration::from_millis(100);
@@ -71,6 +75,8 @@ pub struct Progress {
     sessions: AtomicU64,
     boot_sessions: AtomicU64,
     unwritten: AtomicU64,
+    /// Of the sessions that a predecessor was done with, how many it gave up.
+    given_up: AtomicU64,
 }
 
 impl Progress {
@@ -105,10 +111,20 @@ struct Gathered {
 pub struct Recorder {
     directory: PathBuf,
     file: File,
+    /// The number in the name of `file`.
+    number: u64,
     /// The length of `file`, all of it whole sessions.
     length: u64,
+    /// The files of the recording.
+    shelf: Shelf,
     gathered: Gathered,
     progress: Arc<Progress>,
+    /// Sessions that were handed over, written or not.
+    taken: u64,
+    /// Of the next sessions that are handed over, how many are on disk already, or were given up.
+    known: u64,
+    /// What the standby is told.
+    commits: Option<Commits>,
     /// Why writing stopped.
     failure: Option<String>,
     /// What the manifest will say; the counts in it are those of earlier recordings into this directory.
@@ -116,19 +132,41 @@ pub struct Recorder {
     logger: Logger,
 }
 
+/// A new file of sessions, its name and the number in it.
+fn new_file(directory: &Path) -> io::Result<(File, String, u64)> {
+    let number = clock::now();
+    let name = format!("{}{}.cborseq", prefix(number), std::process::id());
+    let file =
+        fs::OpenOptions::new().append(true).create_new(true).mode(0o600).open(directory.join(&name))?;
+    Ok((file, name, number))
+}
+
+/// How the name of the file with this number begins.
+fn prefix(number: u64) -> String {
+    format!("sessions-{number:020}-")
+}
+
 impl Recorder {
     /// Begins a recording in `directory`, which is made if it is not there; or goes on with the one in it, in a
-    /// new file.
+    /// new file. If that one's recorder was killed, what it has left is counted. Beyond `max_disk` bytes, the oldest
+    /// files are removed.
     ///
     /// # Errors
     ///
     /// [`RecordError`] if the directory holds something else, or can't be written.
-    pub fn create(directory: &Path, command: Vec<String>, logger: Logger) -> Result<Self, RecordError> {
+    pub fn create(
+        directory: &Path,
+        command: Vec<String>,
+        max_disk: Option<u64>,
+        logger: Logger,
+    ) -> Result<Self, RecordError> {
         let refuse = |error| RecordError::Directory { path: directory.to_owned(), error };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(refuse)?;
         let mut manifest = Manifest::new(command);
+        let mut shelf = Shelf::new(directory, max_disk).map_err(refuse)?;
         match Manifest::load(directory) {
             Ok(earlier) => {
+                let killed = earlier.finished_at.is_none();
                 manifest = Manifest {
                     command: manifest.command,
                     host: manifest.host,
@@ -136,6 +174,19 @@ impl Recorder {
                     finished_at: None,
                     ..earlier
                 };
+                if killed {
+                    let counted = shelf.count().map_err(refuse)?;
+                    manifest.sessions = counted.sessions;
+                    manifest.boot_sessions = counted.boot_sessions;
+                    if counted.torn > 0 {
+                        logger.warn(format_args!(
+                            "{}: the recorder before this one was killed: {} sessions that it had not written to \
+                             their end are skipped",
+                            directory.display(),
+                            counted.torn
+                        ));
+                    }
+                }
             }
             Err(ManifestError::Missing(_)) => {
                 if let Some(name) = foreign(directory).map_err(refuse)? {
@@ -144,21 +195,21 @@ impl Recorder {
             }
             Err(error) => return Err(error.into()),
         }
-        let name = format!("sessions-{:020}-{}.cborseq", clock::now(), std::process::id());
-        let file = fs::OpenOptions::new()
-            .append(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(directory.join(&name))
-            .map_err(refuse)?;
-        manifest.files.push(name);
+        let (file, name, number) = new_file(directory).map_err(refuse)?;
+        shelf.begin(name);
+        manifest.files = shelf.names();
         manifest.store(directory).map_err(refuse)?;
         Ok(Self {
             directory: directory.to_owned(),
             file,
+            number,
             length: 0,
+            shelf,
             gathered: Gathered::default(),
             progress: Arc::default(),
+            taken: 0,
+            known: 0,
+            commits: None,
             failure: None,
             manifest,
             logger,
@@ -175,70 +226,156 @@ impl Recorder {
         self.failure.as_deref()
     }
 
+    /// Where to tell what is on disk.
+    pub fn tell(&mut self, commits: Commits) {
+        self.commits = Some(commits);
+        self.commit();
+    }
+
+    fn commit(&self) {
+        if let Some(commits) = &self.commits {
+            commits.store(Commit {
+                sessions: self.taken - self.gathered.sessions - self.gathered.boot_sessions,
+                unwritten: self.progress.unwritten(),
+                file: self.number,
+                length: self.length,
+            });
+        }
+    }
+
+    fn fail(&mut self, reason: String) {
+        self.logger.error(format_args!("{reason}"));
+        self.failure.get_or_insert(reason);
+    }
+
     /// Appends what was gathered to the file.
     fn flush(&mut self) {
-        let gathered = &mut self.gathered;
-        gathered.since = None;
-        if gathered.bytes.is_empty() {
+        self.gathered.since = None;
+        if self.gathered.bytes.is_empty() {
             return;
         }
-        match self.file.write_all(&gathered.bytes) {
+        let Gathered { sessions, boot_sessions, .. } = self.gathered;
+        match self.file.write_all(&self.gathered.bytes) {
             Ok(()) => {
-                self.length += gathered.bytes.len() as u64;
-                self.progress.sessions.fetch_add(gathered.sessions, Ordering::Relaxed);
-                self.progress.boot_sessions.fetch_add(gathered.boot_sessions, Ordering::Relaxed);
+                self.length += self.gathered.bytes.len() as u64;
+                self.progress.sessions.fetch_add(sessions, Ordering::Relaxed);
+                self.progress.boot_sessions.fetch_add(boot_sessions, Ordering::Relaxed);
+                self.shelf.wrote(self.gathered.bytes.len() as u64, sessions, boot_sessions);
             }
             Err(error) => {
-                let lost = gathered.sessions + gathered.boot_sessions;
-                self.progress.unwritten.fetch_add(lost, Ordering::Relaxed);
+                self.progress.unwritten.fetch_add(sessions + boot_sessions, Ordering::Relaxed);
                 // A part of them may have been written: the file ends with the last piece that is whole.
                 let _ = self.file.set_len(self.length);
-                let reason = format!("writing to {} stopped: {error}", self.directory.display());
-                self.logger.error(format_args!("{reason}"));
-                self.failure = Some(reason);
+                self.fail(format!("writing to {} stopped: {error}", self.directory.display()));
             }
         }
-        gathered.sessions = 0;
-        gathered.boot_sessions = 0;
-        gathered.bytes.clear();
-        gathered.bytes.shrink_to(2 * FLUSH_AT);
+        self.gathered.sessions = 0;
+        self.gathered.boot_sessions = 0;
+        self.gathered.bytes.clear();
+        self.gathered.bytes.shrink_to(2 * FLUSH_AT);
+        self.commit();
+        if self.failure.is_none() && self.shelf.is_full() {
+            self.turn_over();
+        }
+    }
+
+    /// Goes on in a new file, and makes room on the disk.
+    fn turn_over(&mut self) {
+        if let Err(error) = self.next_file() {
+            self.fail(format!("no further file can be made in {}: {error}", self.directory.display()));
+        }
+    }
+
+    fn next_file(&mut self) -> io::Result<()> {
+        let (file, name, number) = new_file(&self.directory)?;
+        (self.file, self.number, self.length) = (file, number, 0);
+        self.commit();
+        self.shelf.begin(name);
+        let (removed, paths) = self.shelf.make_room();
+        self.manifest.removed = self.manifest.removed.plus(removed);
+        self.manifest.files = self.shelf.names();
+        self.manifest.store(&self.directory)?;
+        for path in paths {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on where a recorder has died that was a copy of this one until `self.taken` sessions were handed over.
+    pub fn succeed(&mut self) {
+        let Some(commit) = self.commits.map(|commits| commits.load()) else { return };
+        self.known = commit.sessions.saturating_sub(self.taken);
+        let written = self.progress.unwritten.swap(commit.unwritten, Ordering::Relaxed);
+        let given_up = commit.unwritten.saturating_sub(written);
+        self.progress.given_up.store(given_up, Ordering::Relaxed);
+        match self.take_over(commit) {
+            Ok(()) => self.turn_over(),
+            Err(error) => self.fail(format!("{} can't be gone on with: {error}", self.directory.display())),
+        }
+    }
+
+    /// Cuts from the file that the dead recorder was writing what it had not told of.
+    fn take_over(&mut self, commit: Commit) -> io::Result<()> {
+        self.shelf = Shelf::new(&self.directory, self.shelf.limit())?;
+        let prefix = prefix(commit.file);
+        if let Some(name) = self.shelf.names().into_iter().find(|name| name.starts_with(&prefix)) {
+            let file = fs::OpenOptions::new().write(true).open(self.directory.join(name))?;
+            file.set_len(commit.length)?;
+        }
+        if let Ok(manifest) = Manifest::load(&self.directory) {
+            self.manifest.removed = manifest.removed;
+        }
+        Ok(())
     }
 
     /// Writes what is left, and the manifest. `events` is how many the sessions were made of, `lost` what the
-    /// event log could not take.
-    pub fn complete(&mut self, events: u64, lost: koala_events::Lost) {
+    /// event log could not take, `given_up` which sessions were not admitted.
+    pub fn complete(&mut self, events: u64, lost: Lost, given_up: GivenUp) {
         self.flush();
         let _ = self.file.sync_data();
         let progress = &self.progress;
         let earlier = &self.manifest;
         let manifest = Manifest {
             finished_at: Some(clock::rfc3339(clock::now())),
-            sessions: earlier.sessions + progress.sessions(),
-            boot_sessions: earlier.boot_sessions + progress.boot_sessions(),
+            sessions: (earlier.sessions + progress.sessions()).saturating_sub(earlier.removed.sessions),
+            boot_sessions: (earlier.boot_sessions + progress.boot_sessions())
+                .saturating_sub(earlier.removed.boot_sessions),
             events: earlier.events + events,
             lost: earlier.lost.plus(LostCounts::new(lost, progress.unwritten())),
+            given_up: earlier.given_up.plus(given_up.into()),
             error: self.failure.clone(),
             ..earlier.clone()
         };
         if let Err(error) = manifest.store(&self.directory) {
-            let reason = format!("{}: {error}", self.directory.join(manifest::FILE_NAME).display());
-            self.logger.error(format_args!("{reason}"));
-            self.failure.get_or_insert(reason);
+            self.fail(format!("{}: {error}", self.directory.join(manifest::FILE_NAME).display()));
         }
     }
 }
 
 impl Sink for Recorder {
     fn session(&mut self, session: Box<Session>) -> Option<Box<Session>> {
+        self.taken += 1;
+        let boot = session.call_from_inbound.is_none();
+        if self.known > 0 {
+            self.known -= 1;
+            if self.known >= self.progress.given_up.load(Ordering::Relaxed) {
+                let count = if boot { &self.progress.boot_sessions } else { &self.progress.sessions };
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+            return Some(session);
+        }
         if self.failure.is_some() {
             self.progress.unwritten.fetch_add(1, Ordering::Relaxed);
             return Some(session);
         }
         cbor::encode(&session, &mut self.gathered.bytes);
-        if session.call_from_inbound.is_some() {
-            self.gathered.sessions += 1;
-        } else {
+        if boot {
             self.gathered.boot_sessions += 1;
+        } else {
+            self.gathered.sessions += 1;
         }
         self.gathered.since.get_or_insert_with(Instant::now);
         if self.gathered.bytes.len() >= FLUSH_AT {
@@ -252,21 +389,30 @@ impl Sink for Recorder {
             self.flush();
         }
     }
+
+    fn at_rest(&mut self, f: &mut dyn FnMut()) {
+        self.flush();
+        f();
+    }
+
+    fn succeed(&mut self) {
+        Self::succeed(self);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::Journal;
     use crate::recording::Recording;
     use crate::testing::{TempDir, session};
-    use koala_events::Lost;
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn what_is_written_can_be_read_and_is_private() {
         let directory = TempDir::new();
         let path = directory.path().join("new/recording");
-        let mut recorder = Recorder::create(&path, vec!["x".to_owned()], Logger::nowhere()).unwrap();
+        let mut recorder = Recorder::create(&path, vec!["x".to_owned()], None, Logger::nowhere()).unwrap();
         let progress = recorder.progress();
         for number in 0..3 {
             recorder.session(Box::new(session(number)));
@@ -274,11 +420,12 @@ mod tests {
         let boot =
             Session { context: "boot".to_owned(), session_id: "boot".to_owned(), ..Session::default() };
         recorder.session(Box::new(boot.clone()));
-        recorder.complete(17, Lost { events: 2, bytes: 30 });
+        recorder.complete(17, Lost { events: 2, bytes: 30 }, GivenUp { not_admitted: 4, not_sampled: 5 });
         assert_eq!(progress.sessions(), 3);
         let manifest = Manifest::load(&path).unwrap();
         assert_eq!((manifest.sessions, manifest.boot_sessions, manifest.events), (3, 1, 17));
         assert_eq!(manifest.lost, LostCounts { events: 2, bytes: 30, sessions: 0 });
+        assert_eq!(manifest.given_up, GivenUp { not_admitted: 4, not_sampled: 5 }.into());
         assert!(manifest.finished_at.is_some());
         let file = path.join(&manifest.files[0]);
         assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
@@ -293,9 +440,10 @@ mod tests {
     fn a_second_recording_goes_behind_the_first() {
         let directory = TempDir::new();
         for number in 0..2 {
-            let mut recorder = Recorder::create(directory.path(), Vec::new(), Logger::nowhere()).unwrap();
+            let mut recorder =
+                Recorder::create(directory.path(), Vec::new(), None, Logger::nowhere()).unwrap();
             recorder.session(Box::new(session(number)));
-            recorder.complete(5, Lost::default());
+            recorder.complete(5, Lost::default(), GivenUp::default());
         }
         let manifest = Manifest::load(directory.path()).unwrap();
         assert_eq!((manifest.files.len(), manifest.sessions, manifest.events), (2, 2, 10));
@@ -307,7 +455,7 @@ mod tests {
     #[test]
     fn sessions_are_on_disk_soon_without_an_end() {
         let directory = TempDir::new();
-        let mut recorder = Recorder::create(directory.path(), Vec::new(), Logger::nowhere()).unwrap();
+        let mut recorder = Recorder::create(directory.path(), Vec::new(), None, Logger::nowhere()).unwrap();
         recorder.session(Box::new(session(0)));
         let started = Instant::now();
         while recorder.progress().sessions() == 0 {
@@ -323,7 +471,7 @@ mod tests {
     #[test]
     fn refuses_directories_that_are_not_its_own() {
         let directory = TempDir::new();
-        let create = |path: &Path| Recorder::create(path, Vec::new(), Logger::nowhere());
+        let create = |path: &Path| Recorder::create(path, Vec::new(), None, Logger::nowhere());
         let file = directory.path().join("file");
         fs::write(&file, "").unwrap();
         let text = create(&file).unwrap_err().to_string();
@@ -337,7 +485,7 @@ mod tests {
     #[test]
     fn refuses_directories_of_somebody_else() {
         let directory = TempDir::new();
-        let create = || Recorder::create(directory.path(), Vec::new(), Logger::nowhere());
+        let create = || Recorder::create(directory.path(), Vec::new(), None, Logger::nowhere());
         fs::write(directory.path().join("letter.txt"), "").unwrap();
         let text = create().unwrap_err().to_string();
         assert!(text.contains("letter.txt") && text.contains("accepted: "), "{text}");
@@ -350,9 +498,103 @@ mod tests {
     }
 
     #[test]
+    fn who_goes_on_writes_no_session_twice_and_none_less() {
+        for (flushed, torn) in [(0, 0), (2, 0), (2, 3), (3, 40)] {
+            let directory = TempDir::new();
+            let commits = Journal::new().unwrap().commits();
+            let create = || Recorder::create(directory.path(), Vec::new(), None, Logger::nowhere()).unwrap();
+            let mut dead = create();
+            dead.tell(commits);
+            let copy = |dead: &Recorder| Recorder {
+                file: dead.file.try_clone().unwrap(),
+                directory: dead.directory.clone(),
+                shelf: Shelf::new(&dead.directory, None).unwrap(),
+                gathered: Gathered::default(),
+                progress: Arc::default(),
+                failure: None,
+                manifest: dead.manifest.clone(),
+                logger: Logger::nowhere(),
+                ..*dead
+            };
+            let mut heir = copy(&dead);
+            for number in 0..5 {
+                dead.session(Box::new(session(number)));
+                if number + 1 == flushed {
+                    dead.flush();
+                }
+            }
+            // It is killed in the middle of a write.
+            let bytes = dead.gathered.bytes.clone();
+            dead.file.write_all(bytes.get(..torn).unwrap()).unwrap();
+            heir.succeed();
+            for number in 0..6 {
+                heir.session(Box::new(session(number)));
+            }
+            heir.complete(6, Lost::default(), GivenUp::default());
+            let mut ids = Vec::new();
+            let recording = Recording::open(directory.path()).unwrap();
+            assert_eq!(recording.read(|_, session| ids.push(session.session_id)).unwrap(), []);
+            assert_eq!(ids, (0..6).map(|number| session(number).session_id).collect::<Vec<_>>());
+            let manifest = Manifest::load(directory.path()).unwrap();
+            assert_eq!((manifest.sessions, manifest.files.len()), (6, 2));
+        }
+    }
+
+    #[test]
+    fn what_a_killed_recorder_has_left_is_counted_by_the_next() {
+        let directory = TempDir::new();
+        let create = || Recorder::create(directory.path(), Vec::new(), None, Logger::nowhere()).unwrap();
+        let mut dead = create();
+        for number in 0..3 {
+            dead.session(Box::new(session(number)));
+        }
+        dead.flush();
+        dead.file.write_all(b"\xab\x69SessionId").unwrap();
+        drop(dead);
+        let mut next = create();
+        next.session(Box::new(session(3)));
+        next.complete(1, Lost::default(), GivenUp::default());
+        let manifest = Manifest::load(directory.path()).unwrap();
+        assert_eq!((manifest.sessions, manifest.files.len()), (4, 2));
+        let mut count = 0;
+        let warnings = Recording::open(directory.path()).unwrap().read(|_, _| count += 1).unwrap();
+        assert_eq!((count, warnings.len()), (4, 1));
+    }
+
+    #[test]
+    fn the_oldest_files_go_when_the_disk_has_its_fill() {
+        let directory = TempDir::new();
+        let limit = 40_000;
+        let mut recorder =
+            Recorder::create(directory.path(), Vec::new(), Some(limit), Logger::nowhere()).unwrap();
+        for number in 0..1000 {
+            recorder.session(Box::new(session(number)));
+            recorder.flush();
+            let used: u64 = fs::read_dir(directory.path())
+                .unwrap()
+                .map(|entry| entry.unwrap().path())
+                .filter(|path| path.extension().is_some_and(|extension| extension == "cborseq"))
+                .map(|path| fs::metadata(path).unwrap().len())
+                .sum();
+            assert!(used <= limit, "{used}");
+        }
+        recorder.complete(1000, Lost::default(), GivenUp::default());
+        let manifest = Manifest::load(directory.path()).unwrap();
+        let mut numbers = Vec::new();
+        Recording::open(directory.path())
+            .unwrap()
+            .read(|_, session| numbers.push(session.session_id))
+            .unwrap();
+        assert!(manifest.files.len() > 2 && manifest.removed.files > 2, "{manifest:?}");
+        assert_eq!(manifest.sessions, numbers.len() as u64);
+        assert_eq!(manifest.sessions + manifest.removed.sessions, 1000);
+        assert_eq!(numbers.last(), Some(&session(999).session_id), "the newest stay");
+    }
+
+    #[test]
     fn a_full_disk_is_counted_and_named() {
         let directory = TempDir::new();
-        let mut recorder = Recorder::create(directory.path(), Vec::new(), Logger::nowhere()).unwrap();
+        let mut recorder = Recorder::create(directory.path(), Vec::new(), None, Logger::nowhere()).unwrap();
         recorder.session(Box::new(session(0)));
         recorder.flush();
         recorder.file = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
@@ -360,7 +602,7 @@ mod tests {
         recorder.flush();
         recorder.session(Box::new(session(2)));
         assert!(recorder.failure().unwrap().contains("No space left"));
-        recorder.complete(3, Lost::default());
+        recorder.complete(3, Lost::default(), GivenUp::default());
         let manifest = Manifest::load(directory.path()).unwrap();
         assert_eq!((manifest.sessions, manifest.lost.sessions), (1, 2));
         assert!(manifest.error.unwrap().contains("No space left"));

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::manifest::LostCounts;
+use crate::manifest::{GivenUpCounts, LostCounts};
 
 /// The answer to `GET /status`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +25,9 @@ pub struct Status {
     pub events: u64,
     /// What is lost.
     pub lost: LostCounts,
+    /// Sessions that were given up at their first byte.
+    #[serde(flatten)]
+    pub given_up: GivenUpCounts,
     /// Hooks of `libkoala.so` that have no function behind them.
     pub unresolved: Vec<String>,
     /// Where the recording is; only in the answer to `POST /finish`.

@@ -47,6 +47,16 @@ struct Header {
     next_connection: AtomicU64,
     lost_events: AtomicU64,
     lost_bytes: AtomicU64,
+    /// Chunks in use, about: writers count up, and the reader sets it right.
+    used: AtomicU32,
+    /// Not 0: who finds no room waits for it.
+    blocks: AtomicU32,
+    /// Of 2^32 sessions, how many the sample leaves out.
+    left_out: AtomicU32,
+    /// Sessions that were decided on.
+    decided: AtomicU64,
+    not_admitted: AtomicU64,
+    not_sampled: AtomicU64,
 }
 
 /// The head of a chunk; written by the thread that owns it.
@@ -115,6 +125,25 @@ pub struct Lost {
     pub bytes: u64,
 }
 
+/// What is to happen when the log runs short of room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Overflow {
+    /// Sessions that begin then are given up.
+    #[default]
+    Drop,
+    /// The program waits.
+    Block,
+}
+
+/// Sessions that were given up at their first byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct GivenUp {
+    /// Because the log was short of room.
+    pub not_admitted: u64,
+    /// Because the sample leaves them out.
+    pub not_sampled: u64,
+}
+
 /// An event log in memory that several processes share.
 #[derive(Clone, Copy, Debug)]
 pub struct Arena {
@@ -172,6 +201,12 @@ impl Arena {
             next_connection: AtomicU64::new(1),
             lost_events: AtomicU64::new(0),
             lost_bytes: AtomicU64::new(0),
+            used: AtomicU32::new(0),
+            blocks: AtomicU32::new(0),
+            left_out: AtomicU32::new(0),
+            decided: AtomicU64::new(0),
+            not_admitted: AtomicU64::new(0),
+            not_sampled: AtomicU64::new(0),
         };
         // SAFETY: the region is larger than a header, aligned, and ours alone (the caller's promise).
         unsafe { ptr::write(base.cast::<Header>(), header) };
@@ -269,6 +304,51 @@ impl Arena {
         }
     }
 
+    /// Says which sessions are admitted: of all, the share `sample` (0 to 1), as long as there is room.
+    pub fn set_admission(&self, overflow: Overflow, sample: f64) {
+        let left_out = (1.0 - sample.clamp(0.0, 1.0)) * f64::from(u32::MAX);
+        self.header().left_out.store(left_out as u32, Ordering::Relaxed);
+        self.header().blocks.store(u32::from(overflow == Overflow::Block), Ordering::Relaxed);
+    }
+
+    /// Whether who finds no room is to wait for it.
+    pub fn blocks(&self) -> bool {
+        self.header().blocks.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether the log is so short of room that what is left is for the sessions that have begun.
+    pub fn is_short(&self) -> bool {
+        u64::from(self.header().used.load(Ordering::Relaxed)) * 4 > u64::from(self.chunk_count) * 3
+    }
+
+    /// Decides whether a session that begins is admitted, and counts it if it is not.
+    pub fn admit(&self) -> bool {
+        let header = self.header();
+        let left_out = header.left_out.load(Ordering::Relaxed);
+        if left_out != 0 {
+            // Multiples of the golden ratio: any run of sessions, however short, has about its share of the sample.
+            let number = header.decided.fetch_add(1, Ordering::Relaxed);
+            let place = (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32;
+            if place < left_out || left_out == u32::MAX {
+                header.not_sampled.fetch_add(1, Ordering::Relaxed);
+                return false;
+            }
+        }
+        if self.is_short() && !self.blocks() {
+            header.not_admitted.fetch_add(1, Ordering::Relaxed);
+            return false;
+        }
+        true
+    }
+
+    /// The sessions that were not admitted since the arena was made.
+    pub fn given_up(&self) -> GivenUp {
+        GivenUp {
+            not_admitted: self.header().not_admitted.load(Ordering::Relaxed),
+            not_sampled: self.header().not_sampled.load(Ordering::Relaxed),
+        }
+    }
+
     /// What the library knows of a replay.
     pub fn replay_table(&self) -> &ReplayTable {
         // SAFETY: the layout reserves `REPLAY_SIZE` bytes there, and a table of zeros is a valid, empty one.
@@ -304,6 +384,7 @@ impl Arena {
                 && owner.compare_exchange(0, process, Ordering::Acquire, Ordering::Relaxed).is_ok()
             {
                 self.header().high_water.fetch_max(index + 1, Ordering::Release);
+                self.header().used.fetch_add(1, Ordering::Relaxed);
                 return Some(index);
             }
             index += 1;
@@ -316,6 +397,12 @@ impl Arena {
     #[cfg(feature = "reader")]
     pub(crate) fn reserve_chunk(&self, index: u32) -> bool {
         self.owner(index).compare_exchange(0, RESERVED, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    /// The reader: so many chunks are in use.
+    #[cfg(feature = "reader")]
+    pub(crate) fn set_used(&self, chunks: u32) {
+        self.header().used.store(chunks, Ordering::Relaxed);
     }
 
     /// One more than the highest chunk that was ever claimed.

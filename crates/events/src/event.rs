@@ -7,12 +7,14 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum EventKind {
-    /// A process began to be covered. `payload`: the path of its executable. `connection` holds the
-    /// [`Event::process`] that it was forked from, or 0.
+    /// A process began to be covered. `payload`: the path of its executable. `connection` holds where it comes
+    /// from, or 0: the [`Event::process`] that it was forked from (`result`: by which of its threads), or that
+    /// has executed this program ([`flags::EXECUTES`]), or the number by which [`EventKind::Fork`] announced it.
     Process = 1,
     /// A socket began to listen. `payload`: the address it is bound to, as [`crate::Address`].
     Listen = 2,
-    /// A connection was accepted. `payload`: two addresses, local then peer.
+    /// A connection was accepted. `payload`: two addresses, local then peer; `result`: of a unix socket, the id of
+    /// the process that connected it, as the accepting one sees it; 0 where that is not known.
     Accept = 3,
     /// A connection was asked for. `payload`: two addresses, local then peer; `result` is 0 (connected),
     /// `-EINPROGRESS` (under way), or the failure as `-errno`. A failed connect has no local address.
@@ -21,12 +23,14 @@ pub enum EventKind {
     Send = 5,
     /// Bytes arrived. `payload`: the bytes; `result`: their number, 0 at end of stream, or `-errno`.
     Receive = 6,
-    /// `shutdown(2)`. `result`: its `how` (0 read, 1 write, 2 both).
+    /// `shutdown(2)`. `result`: its `how` (0 read, 1 write, 2 both); `payload`: as of [`EventKind::Close`].
     Shutdown = 7,
-    /// The last descriptor of this process for the connection was closed.
+    /// The last descriptor of this process for the connection was closed. `payload`: as of [`EventKind::Totals`];
+    /// empty if the kernel has no such counts.
     Close = 8,
     /// A socket that koala had not seen being made (inherited over `exec`, received from another process)
-    /// was used. `payload`: two addresses, local then peer; `result`: 1 if it was accepted, 0 if not known.
+    /// was used. `payload`: two addresses, local then peer, and as of [`EventKind::Close`] what had crossed before;
+    /// `result`: 1 if it was accepted, 0 if not known.
     Adopt = 9,
     /// Bytes crossed that the log does not have. `result`: how many, or -1 where that is not known.
     Gap = 10,
@@ -34,6 +38,29 @@ pub enum EventKind {
     Unresolved = 11,
     /// The thread ended.
     ThreadEnd = 12,
+    /// The thread makes a process. `connection`: the number of that process; with [`flags::EXECUTES`] the process
+    /// executes another program at once, and the number is what that program (and what it starts) names as where
+    /// it comes from. `result`: 0 before the process is made, then its process id as its maker sees it, or `-errno`.
+    ///
+    /// With [`flags::EXECUTES`] and the process's own number as `connection`, the process itself is about to become
+    /// another program. `result` is 0, and `payload` the numbers of the connections that it leaves to that program,
+    /// eight bytes each, little-endian; or `result` is 1, and the program, whose path is `payload`, can't be covered,
+    /// because it gets privileges by its file.
+    Fork = 13,
+    /// A name was looked up. `payload`: a [`crate::Lookup`]; `result`: 0, or the error that getaddrinfo(3) names
+    /// (negative; those of the `gethostby*` functions are translated).
+    Resolve = 14,
+    /// A file was opened for appending. `payload`: its path; `connection`: a number by which what is appended
+    /// refers to it, which processes that share the descriptor share; `result`: 0, or 1 where what is appended by
+    /// this descriptor is not seen (libc writes it by itself).
+    Open = 15,
+    /// Bytes were appended to a file. `connection`: the file, by the number that [`EventKind::Open`] gave it, or 0
+    /// where it is not known; `payload`: the bytes that the kernel took; `result`: their number, or `-errno`.
+    Append = 16,
+    /// The process ends, and with it its hold on the connection. `payload`: two numbers of eight bytes,
+    /// little-endian: how many bytes at least were sent, and received by the program, as the kernel counts them for
+    /// all processes that have the connection.
+    Totals = 17,
 }
 
 impl EventKind {
@@ -52,6 +79,11 @@ impl EventKind {
             10 => Self::Gap,
             11 => Self::Unresolved,
             12 => Self::ThreadEnd,
+            13 => Self::Fork,
+            14 => Self::Resolve,
+            15 => Self::Open,
+            16 => Self::Append,
+            17 => Self::Totals,
             _ => return None,
         })
     }
@@ -94,6 +126,11 @@ pub mod flags {
     pub const UNCONFIRMED: u16 = 4;
     /// A datagram: `payload` begins with the peer's [`crate::Address`] (kind 0 if the socket is connected).
     pub const DATAGRAM: u16 = 8;
+    /// The process executes another program.
+    pub const EXECUTES: u16 = 16;
+    /// Of a gap: what follows on the connection, up to the next event, belongs to a session that was not admitted.
+    /// No session that is recorded lacks it.
+    pub const NOT_ADMITTED: u16 = 32;
 }
 
 /// One captured call.

@@ -52,6 +52,8 @@ extern crate alloc;
 mod address;
 mod arena;
 mod event;
+mod lookup;
+mod names;
 #[cfg(feature = "reader")]
 mod reader;
 mod record;
@@ -59,8 +61,10 @@ mod replay;
 mod writer;
 
 pub use address::{Address, PATH_MAX};
-pub use arena::{Arena, ArenaConfig, ArenaError, Lost, Mode};
+pub use arena::{Arena, ArenaConfig, ArenaError, GivenUp, Lost, Mode, Overflow};
 pub use event::{Event, EventKind, Source, flags};
+pub use lookup::{Lookup, NAME_MAX};
+pub use names::{Known, NameTable};
 #[cfg(feature = "reader")]
 pub use reader::{Notice, Poll, ProcessInfo, Reader};
 pub use replay::{Outcome, ReplayTable};

@@ -1,7 +1,7 @@
 //! Following the log: what the agent does.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::fmt;
 use core::sync::atomic::Ordering;
@@ -15,6 +15,10 @@ use crate::record::{
 /// How long, in nanoseconds, events wait for one that was given a lower sequence number by another thread
 /// and is not in the log yet.
 const PATIENCE: u64 = 100_000_000;
+
+/// How long, in nanoseconds, what other processes did waits for a call that began earlier and is under way: the answer
+/// to a question may be seen before the call that asked has come back. One that takes longer waits for its peer.
+const UNDER_WAY: u64 = 20_000_000;
 
 /// How long, in nanoseconds, a record that is not finished is waited for when its thread has gone on: either a
 /// signal handler appended in the middle of it, or jumped out of it, and it never will be.
@@ -130,6 +134,8 @@ pub struct Reader {
     reclaim: Option<Reclaim>,
     /// See [`Reader::look_no_further_than`].
     horizon: u64,
+    /// Delivered by an earlier reader that did not come to mark them: process and sequence number.
+    known: BTreeSet<(u64, u64)>,
 }
 
 impl fmt::Debug for Reader {
@@ -150,7 +156,14 @@ impl Reader {
             ready: Vec::new(),
             reclaim: None,
             horizon: u64::MAX,
+            known: BTreeSet::new(),
         }
+    }
+
+    /// A reader that goes on where another one, which is dead, has ended. That one has marked what it delivered, but
+    /// for what it was at: `known` are the events, by process and sequence number, of which it is known otherwise.
+    pub fn resume(arena: Arena, known: BTreeSet<(u64, u64)>) -> Self {
+        Self { known, ..Self::new(arena) }
     }
 
     /// Sets the time up to which the next polls deliver what several processes did: events with a later
@@ -209,11 +222,25 @@ impl Reader {
         let ended: Vec<u64> = self.processes.iter().filter(|(_, p)| p.ended).map(|(&id, _)| id).collect();
         self.scan(now);
         let mut poll = Poll::default();
-        let horizon = if self.processes.len() > 1 { self.horizon } else { u64::MAX };
+        let (mut first, mut second, mut of) = (u64::MAX, u64::MAX, 0);
+        if self.processes.len() > 1 {
+            first = self.horizon;
+            second = self.horizon;
+            for (&id, process) in &self.processes {
+                let began = earliest_under_way(&self.arena, process, now);
+                if began < first {
+                    (second, first, of) = (first, began, id);
+                } else {
+                    second = second.min(began);
+                }
+            }
+        }
         let mut several = false;
         for (&id, process) in &mut self.processes {
             several |= !self.ready.is_empty() && !process.staged.is_empty();
             let (arena, chunks) = (&self.arena, &self.chunks);
+            // A process does not wait for its own calls.
+            let horizon = if id == of { second } else { first };
             make_ready(arena, chunks, id, process, &mut self.busy, (now, horizon), &mut self.ready);
             poll.held += process.staged.len();
         }
@@ -224,6 +251,9 @@ impl Reader {
             if let Some(event) = read(&self.arena, &ready) {
                 deliver(Notice::Event(&event));
                 poll.events += 1;
+            }
+            if let Some(header) = header(&self.arena, ready.entry.chunk, ready.entry.offset) {
+                header.taken.store(1, Ordering::Relaxed);
             }
             if let Some(chunk) = self.chunks.get_mut(ready.entry.chunk as usize) {
                 chunk.staged = chunk.staged.saturating_sub(1);
@@ -262,8 +292,10 @@ impl Reader {
             if process.pid == 0 {
                 process.pid = header.pid.load(Ordering::Relaxed);
             }
-            scan_chunk(&self.arena, index, chunk, process, &mut self.unfinished, now);
+            scan_chunk(&self.arena, index, chunk, process, &self.known, &mut self.unfinished, now);
         }
+        // They were in the log before this reader was: it has met them now.
+        self.known.clear();
     }
 
     fn tell_parked(&mut self, deliver: &mut impl FnMut(Notice<'_, '_>)) {
@@ -281,7 +313,9 @@ impl Reader {
 
     /// Returns chunks in which nothing is left, and into which nothing more will be written.
     fn free(&mut self, now: u64) {
+        let mut used = 0;
         for (index, chunk) in self.chunks.iter_mut().enumerate() {
+            used += u32::from(chunk.process != 0);
             if chunk.process == 0 || chunk.staged > 0 || !chunk.claimed.is_empty() {
                 continue;
             }
@@ -294,8 +328,10 @@ impl Reader {
                 // the process that is dead, holds no pointer into it.
                 unsafe { self.arena.release_chunk(index as u32, false) };
                 *chunk = Chunk { returned: now.max(1), ..Chunk::default() };
+                used -= 1;
             }
         }
+        self.arena.set_used(used);
     }
 
     /// Gives back the memory of chunks that have been nobody's for long.
@@ -352,13 +388,14 @@ fn scan_chunk(
     index: u32,
     chunk: &mut Chunk,
     process: &mut Process,
+    known: &BTreeSet<(u64, u64)>,
     unfinished: &mut u64,
     now: u64,
 ) {
     if !chunk.claimed.is_empty() {
         let mut claimed = core::mem::take(&mut chunk.claimed);
         claimed.retain(|&(offset, since)| {
-            if stage(arena, index, offset, chunk, process, now) {
+            if stage(arena, index, offset, chunk, process, known, now) {
                 return false;
             }
             let given_up = process.ended || gone_on(arena, index, chunk.cursor, offset, now, since);
@@ -369,7 +406,7 @@ fn scan_chunk(
     }
     while let Some(word) = word(arena, index, chunk.cursor) {
         let offset = chunk.cursor;
-        if !stage(arena, index, offset, chunk, process, now) {
+        if !stage(arena, index, offset, chunk, process, known, now) {
             if process.ended {
                 *unfinished += 1;
             } else {
@@ -390,7 +427,15 @@ fn gone_on(arena: &Arena, index: u32, cursor: u32, offset: u32, now: u64, since:
 }
 
 /// Stages the record at `offset` if it is complete. False if it is still being written.
-fn stage(arena: &Arena, index: u32, offset: u32, chunk: &mut Chunk, process: &mut Process, now: u64) -> bool {
+fn stage(
+    arena: &Arena,
+    index: u32,
+    offset: u32,
+    chunk: &mut Chunk,
+    process: &mut Process,
+    known: &BTreeSet<(u64, u64)>,
+    now: u64,
+) -> bool {
     let Some(word) = word(arena, index, offset) else { return true };
     let Some(header) = header(arena, index, offset) else { return true };
     match state(word) {
@@ -399,6 +444,12 @@ fn stage(arena: &Arena, index: u32, offset: u32, chunk: &mut Chunk, process: &mu
         _ => return true,
     }
     let sequence = header.sequence;
+    if header.taken.load(Ordering::Relaxed) != 0 || known.contains(&(chunk.process, sequence)) {
+        header.taken.store(1, Ordering::Relaxed);
+        chunk.tid = header.tid;
+        process.next = process.next.max(sequence + 1);
+        return true;
+    }
     chunk.staged += 1;
     chunk.tid = header.tid;
     process.staged.push(Staged {
@@ -408,6 +459,20 @@ fn stage(arena: &Arena, index: u32, offset: u32, chunk: &mut Chunk, process: &mu
         under_way: (state(word) == INTENT).then_some(now),
     });
     true
+}
+
+/// When the earliest call of a living process began that is under way and that the others wait for.
+fn earliest_under_way(arena: &Arena, process: &Process, now: u64) -> u64 {
+    if process.ended {
+        return u64::MAX;
+    }
+    let calls = process.staged.iter().filter_map(|entry| {
+        let since = entry.under_way.filter(|since| now.saturating_sub(*since) < UNDER_WAY)?;
+        let header = header(arena, entry.chunk, entry.offset)?;
+        let under_way = state(header.word.load(Ordering::Acquire)) == INTENT;
+        (under_way && since <= now).then_some(header.time)
+    });
+    calls.min().unwrap_or(u64::MAX)
 }
 
 /// Moves to `ready` what of a process can be delivered, in order of sequence.
@@ -455,7 +520,7 @@ fn make_ready(
             }
         }
         if entry.sequence >= process.next {
-            process.next = entry.sequence + 1;
+            process.next = entry.sequence.saturating_add(1);
             process.missing_since = 0;
         }
         if entry.under_way.is_some() && state(header.word.load(Ordering::Acquire)) != INTENT {

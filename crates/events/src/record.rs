@@ -47,7 +47,8 @@ pub(crate) struct RecordHeader {
     pub(crate) fd: i32,
     pub(crate) result: i64,
     pub(crate) payload: u32,
-    pub(crate) reserved: u32,
+    /// Not 0: the reader has delivered it. Only the reader writes it.
+    pub(crate) taken: AtomicU32,
 }
 
 const _: () = assert!(size_of::<RecordHeader>() == RECORD_HEADER_SIZE);

@@ -4,13 +4,16 @@
 use core::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, Ordering};
 
 use crate::address::Address;
+use crate::names::NameTable;
 
 /// Bytes reserved for the table in the arena.
-pub(crate) const REPLAY_SIZE: usize = 128 * 1024;
+pub(crate) const REPLAY_SIZE: usize = 256 * 1024;
 /// How many peers of a recording fit.
 const PEERS: usize = 512;
 /// How many addresses the program may listen on at once.
 const LISTENERS: usize = 256;
+/// How many peers of a recording that answer datagrams fit.
+const STAND_INS: usize = 64;
 
 const FREE: u32 = 0;
 const WRITING: u32 = 1;
@@ -70,6 +73,8 @@ impl Slot {
 
 const REDIRECT: i32 = 0;
 const BYPASS: i32 = -1;
+/// Of an address that the program has named: it receives datagrams there.
+const DATAGRAMS: i32 = 1;
 
 /// What the library knows of a replay. A table of zeros is an empty one: every connect is refused.
 #[repr(C)]
@@ -82,6 +87,9 @@ pub struct ReplayTable {
     unix: Slot,
     peers: [Slot; PEERS],
     listeners: [Slot; LISTENERS],
+    /// Peers that answer datagrams; the outcome is the port of who answers in their place.
+    stand_ins: [Slot; STAND_INS],
+    names: NameTable,
 }
 
 const _: () = assert!(size_of::<ReplayTable>() <= REPLAY_SIZE);
@@ -154,7 +162,8 @@ impl ReplayTable {
     /// The library: a process of the program listens on `address`.
     pub fn listen(&self, address: &Address) {
         for slot in &self.listeners {
-            if slot.holds(address) || slot.take(address, 0) {
+            let known = slot.holds(address) && slot.outcome.load(Ordering::Relaxed) == 0;
+            if known || slot.take(address, 0) {
                 return;
             }
         }
@@ -162,24 +171,78 @@ impl ReplayTable {
 
     /// The library: whether a process of the program listens where a connect to `peer` would arrive.
     pub fn is_own_listener(&self, peer: &Address) -> bool {
-        self.listeners().any(|listener| match (&listener, peer) {
-            (Address::V4(ip, port), Address::V4(to, to_port)) => {
-                port == to_port && (ip == to || (*ip == [0; 4] && matches!(to, [127, ..] | [0, 0, 0, 0])))
+        self.listeners().any(|listener| reaches(&listener, peer))
+    }
+
+    /// The library: a process of the program receives datagrams at `address`, which it chose itself.
+    pub fn receive_at(&self, address: &Address) {
+        for slot in &self.listeners {
+            let known = slot.holds(address) && slot.outcome.load(Ordering::Relaxed) == DATAGRAMS;
+            if known || slot.take(address, DATAGRAMS) {
+                return;
             }
-            (Address::V6(ip, port), Address::V6(to, to_port)) => {
-                port == to_port && (ip == to || (*ip == [0; 16] && is_loopback(to)))
-            }
-            (Address::V6(ip, port), Address::V4(to, to_port)) => {
-                port == to_port && *ip == [0; 16] && matches!(to, [127, ..])
-            }
-            (Address::Unix(..), Address::Unix(..)) => listener == *peer,
-            _ => false,
-        })
+        }
+    }
+
+    /// The library: whether a process of the program receives what is sent to `peer`.
+    pub fn is_own_receiver(&self, peer: &Address) -> bool {
+        self.receivers(DATAGRAMS).any(|receiver| reaches(&receiver, peer))
+    }
+
+    /// The agent: who answers datagrams to `peer` from now on: a socket on the loopback interface with this port,
+    /// of IPv6 where `peer` is. False if there is no room for another peer.
+    pub fn set_stand_in(&self, peer: &Address, port: u16) -> bool {
+        self.stand_ins.iter().any(|slot| slot.holds(peer) || slot.take(peer, i32::from(port)))
+    }
+
+    /// The library: the port of who answers datagrams to `peer`; `None` if nobody does.
+    pub fn stand_in(&self, peer: &Address) -> Option<u16> {
+        let slot = self.stand_ins.iter().find(|slot| slot.holds(peer))?;
+        Some(slot.outcome.load(Ordering::Acquire) as u16)
+    }
+
+    /// The library: in whose place the socket with this port on the loopback interface answers datagrams.
+    pub fn stood_in_for(&self, port: u16) -> Option<Address> {
+        let set = |slot: &&Slot| slot.state.load(Ordering::Acquire) == SET;
+        let slot = self
+            .stand_ins
+            .iter()
+            .find(|slot| set(slot) && slot.outcome.load(Ordering::Acquire) == i32::from(port))?;
+        slot.load()
+    }
+
+    /// The names that are known.
+    pub fn names(&self) -> &NameTable {
+        &self.names
     }
 
     /// The addresses that processes of the program said they listen on.
     pub fn listeners(&self) -> impl Iterator<Item = Address> {
-        self.listeners.iter().filter(|slot| slot.state.load(Ordering::Acquire) == SET).filter_map(Slot::load)
+        self.receivers(0)
+    }
+
+    /// The addresses that processes of the program named, of streams or of [`DATAGRAMS`].
+    fn receivers(&self, what: i32) -> impl Iterator<Item = Address> {
+        let set = |slot: &&Slot| slot.state.load(Ordering::Acquire) == SET;
+        let of_kind = move |slot: &&Slot| slot.outcome.load(Ordering::Relaxed) == what;
+        self.listeners.iter().filter(set).filter(of_kind).filter_map(Slot::load)
+    }
+}
+
+/// Whether what is sent to `peer` arrives at a socket of this machine that is bound to `listener`.
+fn reaches(listener: &Address, peer: &Address) -> bool {
+    match (listener, peer) {
+        (Address::V4(ip, port), Address::V4(to, to_port)) => {
+            port == to_port && (ip == to || (*ip == [0; 4] && matches!(to, [127, ..] | [0, 0, 0, 0])))
+        }
+        (Address::V6(ip, port), Address::V6(to, to_port)) => {
+            port == to_port && (ip == to || (*ip == [0; 16] && is_loopback(to)))
+        }
+        (Address::V6(ip, port), Address::V4(to, to_port)) => {
+            port == to_port && *ip == [0; 16] && matches!(to, [127, ..])
+        }
+        (Address::Unix(..), Address::Unix(..)) => listener == peer,
+        _ => false,
     }
 }
 
@@ -252,5 +315,31 @@ mod tests {
         assert!(!table.is_own_listener(&Address::V4([10, 0, 0, 1], 8080)));
         assert!(!table.is_own_listener(&Address::V4([127, 0, 0, 1], 8081)));
         assert!(!table.is_own_listener(&Address::unix(b"/run/other.sock")));
+    }
+
+    #[test]
+    fn datagrams_are_answered_by_who_stands_in() {
+        let table = std::mem::ManuallyDrop::new(table());
+        assert_eq!((table.stand_in(&REDIS), table.stood_in_for(5000)), (None, None));
+        assert!(table.set_stand_in(&REDIS, 5000));
+        assert_eq!((table.stand_in(&REDIS), table.stood_in_for(5000)), (Some(5000), Some(REDIS)));
+        assert_eq!(table.stood_in_for(5001), None);
+        for port in 1..STAND_INS as u16 {
+            assert!(table.set_stand_in(&Address::V4([10, 0, 0, 2], port), port));
+        }
+        assert!(!table.set_stand_in(&Address::V4([10, 0, 0, 3], 1), 9));
+        assert!(table.set_stand_in(&REDIS, 5000), "it is known already");
+    }
+
+    #[test]
+    fn what_receives_datagrams_accepts_no_streams() {
+        let table = std::mem::ManuallyDrop::new(table());
+        table.receive_at(&Address::V4([0; 4], 53));
+        table.receive_at(&Address::V4([0; 4], 53));
+        table.listen(&Address::V4([0; 4], 80));
+        let (dns, web) = (Address::V4([127, 0, 0, 1], 53), Address::V4([127, 0, 0, 1], 80));
+        assert!(table.is_own_receiver(&dns) && !table.is_own_listener(&dns));
+        assert!(table.is_own_listener(&web) && !table.is_own_receiver(&web));
+        assert_eq!(table.listeners().count(), 1);
     }
 }

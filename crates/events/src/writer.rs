@@ -28,6 +28,12 @@ pub struct ThreadState {
 }
 
 impl ThreadState {
+    /// The kernel's id of the thread, as it was when it last appended; in a forked child that of the thread that
+    /// forked, until the first append. 0 before.
+    pub fn tid(&self) -> u32 {
+        self.tid.load(Ordering::Relaxed)
+    }
+
     /// The state of a thread that has appended nothing.
     pub const fn new() -> Self {
         Self {
@@ -165,8 +171,13 @@ pub struct Writer {
 impl Writer {
     /// A writer for this process, whose id is `pid`.
     pub fn new(arena: Arena, pid: u32) -> Self {
+        Self::numbered(arena, pid, arena.next_process())
+    }
+
+    /// A writer for the process that was given this number ([`Arena::next_process`]), and whose id is `pid`.
+    pub fn numbered(arena: Arena, pid: u32, process: u64) -> Self {
         Self {
-            process: AtomicU64::new(arena.next_process()),
+            process: AtomicU64::new(process),
             arena,
             pid: AtomicU32::new(pid),
             sequence: AtomicU64::new(0),
@@ -190,10 +201,11 @@ impl Writer {
     }
 
     /// Tells the writer that it woke up in a forked child, whose id is `pid`: it becomes another process, and
-    /// leaves its parent's chunks alone. Returns the parent's number. No other thread may append meanwhile;
-    /// in a child there is none.
-    pub fn forked(&self, pid: u32) -> u64 {
-        let parent = self.process.swap(self.arena.next_process(), Ordering::Relaxed);
+    /// leaves its parent's chunks alone. `process` is the number that was taken for it before the fork; 0 if
+    /// none was. Returns the parent's number. No other thread may append meanwhile; in a child there is none.
+    pub fn forked(&self, pid: u32, process: u64) -> u64 {
+        let process = if process == 0 { self.arena.next_process() } else { process };
+        let parent = self.process.swap(process, Ordering::Relaxed);
         self.pid.store(pid, Ordering::Relaxed);
         self.sequence.store(0, Ordering::Relaxed);
         for spare in &self.spares {

@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use koala_events::{
-    Arena, ArenaConfig, EventKind, Notice, Pending, Reader, Record, Source, ThreadState, Writer, flags,
+    Arena, ArenaConfig, EventKind, GivenUp, Notice, Overflow, Pending, Reader, Record, Source, ThreadState,
+    Writer, flags,
 };
 use proptest::prelude::*;
 
 /// Memory for an arena, which lives as long as the test.
 fn arena(chunks: usize) -> Arena {
     let chunk_size = 4096;
-    let size = 4096 + 128 * 1024 + 8192 + chunks * chunk_size;
+    let size = 4096 + 256 * 1024 + 8192 + chunks * chunk_size;
     let words: &'static mut [u64] = Box::leak(vec![0u64; size / 8].into_boxed_slice());
     let config = ArenaConfig { chunk_size: chunk_size as u32, ..ArenaConfig::default() };
     // SAFETY: zeros, aligned to 8, leaked, and used by nothing else.
@@ -277,6 +278,33 @@ fn several_processes_are_followed_up_to_the_horizon() {
     first.append(&one, || 1, &at(12), b"last words");
     reader.process_ended(first.process());
     assert_eq!(payloads(&poll(&mut reader, 200_000_001)), ["last words"]);
+}
+
+#[test]
+fn what_others_did_waits_for_a_call_that_began_earlier() {
+    let arena = arena(4);
+    let (asking, serving) = (Writer::new(arena, 1), Writer::new(arena, 2));
+    let (one, two) = (ThreadState::new(), ThreadState::new());
+    let at = |kind, time| Record { time, ..record(kind, 0) };
+    let mut reader = Reader::new(arena);
+    let ask = |reader: &mut Reader, now| {
+        let mut send = asking.begin(&one, || 1, &at(EventKind::Send, 10), 8).unwrap();
+        fill(&send, b"question");
+        send.intend(8);
+        asking.append(&ThreadState::new(), || 3, &at(EventKind::Receive, 12), b"own");
+        serving.append(&two, || 2, &at(EventKind::Receive, 9), b"before");
+        serving.append(&two, || 2, &at(EventKind::Receive, 11), b"heard");
+        assert_eq!(payloads(&poll(reader, now)), ["before", "own"]);
+        send
+    };
+    let send = ask(&mut reader, 0);
+    send.commit(8, 8);
+    assert_eq!(payloads(&poll(&mut reader, 1)), ["question", "heard"]);
+    // A call that takes long holds nobody up.
+    let send = ask(&mut reader, 2);
+    assert_eq!(payloads(&poll(&mut reader, 50_000_000)), ["heard"]);
+    send.commit(8, 8);
+    assert_eq!(payloads(&poll(&mut reader, 50_000_001)), ["question"]);
 }
 
 #[test]
@@ -578,5 +606,102 @@ proptest! {
         // SAFETY: as above.
         let arena = unsafe { Arena::open(garbage.as_mut_ptr().cast(), size) };
         prop_assert!(arena.is_err());
+    }
+}
+
+#[test]
+fn sessions_are_admitted_while_there_is_room_and_as_the_sample_says() {
+    let arena = arena(8);
+    let writer = Writer::new(arena, 1);
+    let mut reader = Reader::new(arena);
+    assert!(arena.admit() && !arena.is_short());
+    // Seven of eight chunks: what is left is for those who were admitted.
+    let threads: Vec<ThreadState> = (0..7).map(|_| ThreadState::new()).collect();
+    for thread in &threads {
+        assert!(writer.append(thread, || 1, &record(EventKind::Send, 5), b"x"));
+    }
+    assert!(arena.is_short());
+    assert!(!arena.admit() && !arena.admit());
+    assert!(writer.append(&ThreadState::new(), || 1, &record(EventKind::Send, 5), b"x"), "there is room");
+    arena.set_admission(Overflow::Block, 1.0);
+    assert!(arena.blocks() && arena.admit(), "who waits for room is admitted");
+    arena.set_admission(Overflow::Drop, 1.0);
+    reader.process_ended(writer.process());
+    poll(&mut reader, 0);
+    reader.process_ended(writer.process());
+    poll(&mut reader, 1);
+    assert!(!arena.is_short() && arena.admit(), "the reader has made room");
+    assert_eq!(arena.given_up(), GivenUp { not_admitted: 2, not_sampled: 0 });
+
+    for (sample, expected) in
+        [(0.0, 0..=0), (0.01, 8..=12), (0.25, 240..=260), (0.5, 490..=510), (1.0, 1000..=1000)]
+    {
+        arena.set_admission(Overflow::Drop, sample);
+        let admitted = (0..1000).filter(|_| arena.admit()).count();
+        assert!(expected.contains(&admitted), "{admitted} of 1000 at {sample}");
+    }
+    assert_eq!(arena.given_up().not_admitted, 2);
+}
+
+proptest! {
+    /// A reader that dies at any moment, and the next one: every event is delivered once. What the dead one had
+    /// delivered and not marked, the next one is told.
+    #[test]
+    fn a_reader_that_goes_on_delivers_the_rest(
+        steps in proptest::collection::vec((0usize..3, 0usize..4), 1..200),
+        unmarked in any::<bool>(),
+    ) {
+        let arena = arena(16);
+        let writers = [Writer::new(arena, 1), Writer::new(arena, 2)];
+        let threads = [ThreadState::new(), ThreadState::new(), ThreadState::new()];
+        let mut reader = Reader::new(arena);
+        let mut told: Vec<(u64, u64)> = Vec::new();
+        let mut written = 0;
+        for (now, (thread, what)) in steps.iter().copied().enumerate() {
+            let writer = &writers[thread % 2];
+            match what {
+                0 | 1 => written += usize::from(writer.append(
+                    &threads[thread], || thread as u32, &record(EventKind::Send, 5), &[7; 300],
+                )),
+                2 => {
+                    reader.poll(now as u64, |notice| if let Notice::Event(event) = notice {
+                        told.push((event.process, event.sequence));
+                    });
+                }
+                _ => {
+                    // It dies; sometimes in the middle of a turn, with an event delivered and not marked.
+                    let mut known = std::collections::BTreeSet::new();
+                    if unmarked {
+                        let before = arena;
+                        let mut dying = Reader::resume(before, told.iter().copied().collect());
+                        let stop = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                            dying.poll(now as u64, |notice| if let Notice::Event(event) = notice {
+                                told.push((event.process, event.sequence));
+                                std::panic::resume_unwind(Box::new(()));
+                            });
+                        }));
+                        let _ = stop;
+                        known = told.iter().copied().collect();
+                    }
+                    reader = Reader::resume(arena, known);
+                }
+            }
+        }
+        for writer in &writers {
+            reader.process_ended(writer.process());
+        }
+        for later in 1..5 {
+            for writer in &writers {
+                reader.process_ended(writer.process());
+            }
+            reader.poll(later * 1_000_000_000, |notice| if let Notice::Event(event) = notice {
+                told.push((event.process, event.sequence));
+            });
+        }
+        let delivered = told.len();
+        told.sort_unstable();
+        told.dedup();
+        prop_assert_eq!(told.len(), delivered, "none twice");
+        prop_assert_eq!(delivered, written, "none lost");
     }
 }

@@ -1,199 +1,168 @@
 //! The table of right and wrong answers over a file of matching cases, and the time of a match.
 //!
-//! `cargo run --release -p koala-matcher --example cases -- FILE [--wrong]` prints, for every kind of case,
-//! how many steps got the right answer (the true call, or none where there is none) and how many got a
-//! call that is not the true one. With `--wrong`, every answer that is not right, with its explanation.
+//! `cargo run --release -p koala-matcher --example cases -- FILE [--wrong | --times]`
+//!
+//! It prints, by kind of case and strategy, the share of steps that got the right answer (the true call, or none where
+//! there is none) and the share that got a call which is not the true one; and of `chunk` and `sim`, how many answers
+//! are those of koala 1.x, where the file tells them. It exits with 1 unless all are. With `--wrong` it also prints
+//! every answer that is not right, with its explanation. With `--times` it prints nothing but times, as JSON: by
+//! strategy, nanoseconds of all matches and of building all indexes; how many calls and matches that were; and the bytes
+//! of the candidates, counted anew for every match.
 #![allow(clippy::print_stdout, reason = "a program for the terminal")]
 
-use koala_matcher::{Index, RecordedCall, Strategy};
-use serde::Deserialize;
+#[path = "../tests/shared/mod.rs"]
+mod shared;
+
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::path::Path;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-const ROUNDS: usize = 9;
+use koala_matcher::{Decision, Strategy};
+use serde_json::json;
+use shared::{Answer, Case};
 
-#[derive(Deserialize)]
-struct Case {
-    name: String,
-    candidates: Vec<Candidate>,
-    steps: Vec<Step>,
-}
-
-#[derive(Deserialize)]
-struct Candidate {
-    peer: String,
-    #[serde(rename = "req", deserialize_with = "base64")]
-    request: Vec<u8>,
-}
-
-#[derive(Deserialize)]
-struct Step {
-    truth: i64,
-    peer: String,
-    #[serde(rename = "req", deserialize_with = "base64")]
-    request: Vec<u8>,
-}
-
-fn base64<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
-    let (mut bits, mut count) = (0u32, 0u32);
-    for character in text.bytes().filter(|character| *character != b'=') {
-        let digit = match character {
-            b'A'..=b'Z' => character - b'A',
-            b'a'..=b'z' => character - b'a' + 26,
-            b'0'..=b'9' => character - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return Err(serde::de::Error::custom("not base64")),
-        };
-        bits = bits << 6 | u32::from(digit);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            bytes.push((bits >> count & 0xff) as u8);
-        }
-    }
-    Ok(bytes)
-}
+/// The fastest of so many rounds is the one that nothing else on the machine disturbed.
+const ROUNDS: usize = 7;
+/// No further round begins behind this time.
+const LONGEST: Duration = Duration::from_secs(1);
+const STRATEGIES: [Strategy; 3] = [Strategy::Chunk, Strategy::Sim, Strategy::Auto];
 
 #[derive(Default)]
 struct Tally {
     steps: usize,
     right: usize,
     wrong: usize,
-    elapsed: Duration,
+    /// Answers that koala 1.x gives too, and those that it is known to give.
+    alike: usize,
+    koala1: usize,
+    finding: Duration,
 }
 
-fn index(case: &Case, strategy: Strategy) -> Index {
-    let calls = case.candidates.iter();
-    Index::new(strategy, calls.map(|call| RecordedCall { peer: &call.peer, request: &call.request }))
-}
-
-/// Percent with one digit.
-fn percent(part: usize, whole: usize) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 }
-}
-
-fn main() -> Result<(), Box<dyn Error>> {
-    let mut arguments = std::env::args().skip(1);
-    let path = arguments.next().ok_or("usage: cases FILE [--wrong]")?;
-    let show_wrong = arguments.next().is_some_and(|argument| argument == "--wrong");
-    let cases: Vec<Case> = serde_json::from_slice(&std::fs::read(path)?)?;
-
-    for strategy in [Strategy::Exact, Strategy::Auto] {
-        let mut kinds: BTreeMap<&str, Tally> = BTreeMap::new();
-        let mut build = Duration::ZERO;
-        for case in &cases {
-            let kind = case.name.rsplit('/').next().unwrap_or(&case.name);
-            let tally = kinds.entry(kind).or_default();
-            let mut fastest = (Duration::MAX, Duration::MAX);
-            let mut decisions = Vec::new();
-            // The fastest of a few rounds is the one that nothing else on the machine disturbed.
-            for _ in 0..ROUNDS {
-                let started = Instant::now();
-                let mut index = index(case, strategy);
-                let built = started.elapsed();
-                let started = Instant::now();
-                decisions = case.steps.iter().map(|step| index.find(&step.peer, &step.request)).collect();
-                fastest = (fastest.0.min(built), fastest.1.min(started.elapsed()));
-            }
-            build += fastest.0;
-            tally.elapsed += fastest.1;
-            for (number, (step, decision)) in case.steps.iter().zip(&decisions).enumerate() {
-                let truth = usize::try_from(step.truth).ok().and_then(|truth| case.candidates.get(truth));
-                let answer = decision.index.and_then(|answer| case.candidates.get(answer));
-                let right = match (truth, answer) {
-                    (None, None) => true,
-                    (Some(truth), Some(answer)) => {
-                        truth.peer == answer.peer && truth.request == answer.request
-                    }
-                    _ => false,
-                };
-                tally.steps += 1;
-                tally.right += usize::from(right);
-                tally.wrong += usize::from(!right && answer.is_some());
-                if show_wrong && !right {
-                    println!("{} step {number}: truth {}, {decision:#?}", case.name, step.truth);
-                    println!("  sent: {}", step.request.escape_ascii());
-                }
-            }
-        }
-        println!(
-            "{:<6} {:<10} {:>6} {:>8} {:>8} {:>10}",
-            strategy.name(),
-            "kind",
-            "steps",
-            "right %",
-            "wrong %",
-            "us/match"
-        );
-        let mut all = Tally::default();
-        for (kind, tally) in &kinds {
-            row(strategy, kind, tally);
-            all.steps += tally.steps;
-            all.right += tally.right;
-            all.wrong += tally.wrong;
-            all.elapsed += tally.elapsed;
-        }
-        row(strategy, "all", &all);
-        let calls: usize = cases.iter().map(|case| case.candidates.len()).sum();
-        let bytes: usize =
-            cases.iter().flat_map(|case| &case.candidates).map(|call| call.request.len()).sum();
-        println!(
-            "{:<6} building the index: {:.2} us a call, {:.0} MB/s\n",
-            strategy.name(),
-            build.as_secs_f64() * 1e6 / calls as f64,
-            bytes as f64 / 1e6 / build.as_secs_f64()
-        );
+impl Tally {
+    fn add(&mut self, other: &Self) {
+        self.steps += other.steps;
+        self.right += other.right;
+        self.wrong += other.wrong;
+        self.alike += other.alike;
+        self.koala1 += other.koala1;
+        self.finding += other.finding;
     }
-    growth();
-    Ok(())
+
+    fn percent(&self) -> String {
+        let percent = |part: usize| part as f64 * 100.0 / self.steps.max(1) as f64;
+        format!(" {:.1} | {:.1} |", percent(self.right), percent(self.wrong))
+    }
 }
 
-fn row(strategy: Strategy, kind: &str, tally: &Tally) {
+/// The decisions of a case, and how long building the index and finding the calls took at best.
+fn run(case: &Case, strategy: Strategy) -> (Vec<Decision>, Duration, Duration) {
+    let (mut building, mut finding) = (Duration::MAX, Duration::MAX);
+    let mut decisions = Vec::new();
+    let begun = Instant::now();
+    for round in 0..ROUNDS {
+        if round > 0 && begun.elapsed() > LONGEST {
+            break;
+        }
+        let started = Instant::now();
+        let mut index = case.index(strategy);
+        building = building.min(started.elapsed());
+        let started = Instant::now();
+        decisions = case.steps.iter().map(|step| index.find(&step.peer, &step.request)).collect();
+        finding = finding.min(started.elapsed());
+    }
+    (decisions, building, finding)
+}
+
+fn judge(case: &Case, strategy: Strategy, show_wrong: bool) -> Tally {
+    let (decisions, _, finding) = run(case, strategy);
+    let mut tally = Tally { finding, ..Tally::default() };
+    for (number, (step, decision)) in case.steps.iter().zip(&decisions).enumerate() {
+        let right = case.is_right(step, decision.index);
+        tally.steps += 1;
+        tally.right += usize::from(right);
+        tally.wrong += usize::from(!right && decision.index.is_some());
+        let expected = step.koala1(strategy);
+        let alike = expected == Some(Answer::of(decision.index, decision.mark));
+        tally.koala1 += usize::from(expected.is_some());
+        tally.alike += usize::from(alike);
+        if show_wrong && (!right || expected.is_some() && !alike) {
+            println!("{} step {number}: truth {}, {decision:#?}", case.name, step.truth);
+            println!("  koala 1.x: {expected:?}, sent: {}", step.request.escape_ascii());
+        }
+    }
+    tally
+}
+
+/// Prints the table. Whether every answer that koala 1.x is known to give was given.
+fn table(cases: &[Case], show_wrong: bool) -> bool {
+    let mut kinds: BTreeMap<&str, [Tally; STRATEGIES.len()]> = BTreeMap::new();
+    let mut all: [Tally; STRATEGIES.len()] = Default::default();
+    for case in cases {
+        let of_kind = kinds.entry(case.kind()).or_default();
+        for ((strategy, of_kind), all) in STRATEGIES.into_iter().zip(of_kind).zip(&mut all) {
+            let tally = judge(case, strategy, show_wrong);
+            of_kind.add(&tally);
+            all.add(&tally);
+        }
+    }
+    let columns = STRATEGIES.map(|strategy| format!(" {0} right | {0} wrong |", strategy.name())).concat();
+    println!("| percent of steps | steps |{columns}");
+    println!("| --- | --- |{}", " --- | --- |".repeat(STRATEGIES.len()));
+    for (kind, tallies) in kinds.iter().chain([(&"all", &all)]) {
+        println!("| {kind} | {} |{}", tallies[0].steps, tallies.each_ref().map(Tally::percent).concat());
+    }
+    println!();
+    for (strategy, tally) in STRATEGIES.into_iter().zip(&all) {
+        let each = tally.finding.as_secs_f64() * 1e6 / tally.steps.max(1) as f64;
+        print!("{}: {each:.2} us a match", strategy.name());
+        match tally.koala1 {
+            0 => println!(),
+            known => println!("; as koala 1.x: {} of {known} answers", tally.alike),
+        }
+    }
+    all.iter().all(|tally| tally.alike == tally.koala1)
+}
+
+fn times(cases: &[Case]) {
+    let matches: usize = cases.iter().map(|case| case.steps.len()).sum();
+    let mut calls = 0;
+    let mut weighed = 0;
+    for case in cases {
+        let bytes: usize = case.candidates.iter().map(|call| call.request.len()).sum();
+        calls += case.candidates.len();
+        weighed += bytes * case.steps.len();
+    }
+    let by_strategy = STRATEGIES.map(|strategy| {
+        let mut all = (Duration::ZERO, Duration::ZERO);
+        for case in cases {
+            let (_, building, finding) = run(case, strategy);
+            all = (all.0 + building, all.1 + finding);
+        }
+        let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let times = json!({ "building": nanoseconds(all.0), "finding": nanoseconds(all.1) });
+        (strategy.name().to_owned(), times)
+    });
+    let strategies: serde_json::Map<_, _> = by_strategy.into_iter().collect();
     println!(
-        "{:<6} {kind:<10} {:>6} {:>8.1} {:>8.1} {:>10.2}",
-        strategy.name(),
-        tally.steps,
-        percent(tally.right, tally.steps),
-        percent(tally.wrong, tally.steps),
-        tally.elapsed.as_secs_f64() * 1e6 / tally.steps.max(1) as f64
+        "{}",
+        json!({ "calls": calls, "matches": matches, "weighed": weighed, "strategies": strategies })
     );
 }
 
-/// The cost of a match in recordings of growing size: each call is sent changed in three ways.
-fn growth() {
-    const PEER: &str = "10.0.0.1:80";
-    println!("{:<28} {:>10} {:>10} {:>10}", "us/match by size", "fresh", "header", "novel");
-    for size in [10usize, 100, 1_000, 10_000] {
-        let request = |order: usize, trace: usize, more: &str| {
-            format!(
-                "POST /v1/orders HTTP/1.1\r\nHost: shop\r\nX-Request-Id: {trace:032x}\r\n{more}Content-Type: \
-                 application/json\r\n\r\n{{\"order\":{order},\"currency\":\"EUR\",\"at\":{}}}",
-                1_795_358_265 + trace
-            )
-        };
-        let recorded: Vec<String> = (0..size).map(|order| request(order, order, "")).collect();
-        let measure = |sent: &dyn Fn(usize) -> String| {
-            let calls = recorded.iter();
-            let mut index = Index::new(
-                Strategy::Auto,
-                calls.map(|call| RecordedCall { peer: PEER, request: call.as_bytes() }),
-            );
-            let sent: Vec<String> = (0..size.min(1_000)).map(|at| sent(at * 7 % size)).collect();
-            // Again, the least disturbed of a few parts.
-            let parts = sent.chunks(sent.len().div_ceil(10)).map(|part| {
-                let started = Instant::now();
-                let decisions: Vec<_> = part.iter().map(|call| index.find(PEER, call.as_bytes())).collect();
-                started.elapsed().as_secs_f64() * 1e6 / decisions.len() as f64
-            });
-            parts.fold(f64::INFINITY, f64::min)
-        };
-        let fresh = measure(&|order| request(order, order + 77_777, ""));
-        let header = measure(&|order| request(order, order + 77_777, "X-New: 1\r\n"));
-        let novel = measure(&|order| request(order + size, order + 77_777, ""));
-        println!("{size:>6} calls to one path       {fresh:>10.2} {header:>10.2} {novel:>10.2}");
-    }
+fn main() -> Result<ExitCode, Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let usage = "usage: cases FILE [--wrong | --times]";
+    let cases = Case::read(Path::new(&arguments.next().ok_or(usage)?))?;
+    let as_koala1 = match arguments.next().as_deref() {
+        None => table(&cases, false),
+        Some("--wrong") => table(&cases, true),
+        Some("--times") => {
+            times(&cases);
+            true
+        }
+        Some(_) => return Err(usage.into()),
+    };
+    Ok(if as_koala1 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

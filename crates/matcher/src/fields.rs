@@ -4,7 +4,13 @@ use crate::shape;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Write;
-use koala_protocol::decode::{self, Decoded, http, json, mysql, percent, postgres, redis, sql, thrift};
+use koala_protocol::ConnectionState;
+use koala_protocol::decode::{Decoded, Value, http, json, percent, redis, sql, thrift};
+use koala_protocol::words::Words;
+
+mod binary;
+
+use binary::{read_fastcgi, read_memcached, read_mongodb, read_mysql, read_postgres};
 
 /// What a field says about which call a request is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,20 +146,23 @@ pub(crate) struct Facts {
     pub(crate) neighbours: [u64; 2],
 }
 
-/// Reads the fields of a request. `scratch` is a buffer that is used again from call to call.
-pub(crate) fn read(request: &[u8], scratch: &mut Scratch, sink: &mut impl Sink) -> Facts {
-    match decode::decode(request) {
+/// Reads the fields of a request, of which nothing but its bytes is known. `scratch` is a buffer that is used again
+/// from call to call.
+pub(crate) fn read(request: &[u8], scratch: &mut Scratch, sink: &mut dyn Sink) -> Facts {
+    read_in(&ConnectionState::default(), request, scratch, sink)
+}
+
+/// Reads the fields of a request on a connection on which was said what `state` knows.
+pub(crate) fn read_in(
+    state: &ConnectionState,
+    request: &[u8],
+    scratch: &mut Scratch,
+    sink: &mut dyn Sink,
+) -> Facts {
+    match state.decode(request) {
         Decoded::Http(request) => read_http(&request, scratch, sink),
         Decoded::Redis(commands) => read_redis(commands, scratch, sink),
-        Decoded::Memcached(storage) => {
-            sink.field(Group::Command, Role::Identity, "command", storage.command);
-            sink.field(Group::Key, Role::Identity, "key", storage.key);
-            sink.field(Group::Argument, Role::Soft, "lifetime", storage.lifetime);
-            let role =
-                if matches!(storage.command, b"append" | b"prepend") { Role::Value } else { Role::Soft };
-            sink.field(Group::Argument, role, "value", storage.value);
-            facts(false, "memcached", storage.key)
-        }
+        Decoded::Memcached(command) => read_memcached(&command, sink),
         Decoded::MySql(command) => read_mysql(&command, scratch, sink),
         Decoded::MySqlLogin(login) => {
             sink.field(Group::Command, Role::Identity, "command", b"login");
@@ -164,8 +173,19 @@ pub(crate) fn read(request: &[u8], scratch: &mut Scratch, sink: &mut impl Sink) 
             facts(false, "mysql login", login.user)
         }
         Decoded::Postgres(messages) => read_postgres(messages, scratch, sink),
+        Decoded::PostgresStartUp(start_up) => {
+            sink.field(Group::Command, Role::Identity, "command", b"start-up");
+            for (name, value) in start_up.parameters() {
+                let role = if matches!(name, b"user" | b"database") { Role::Identity } else { Role::Soft };
+                sink.field(Group::Key, role, name_into(&mut scratch.name, "", name), value);
+            }
+            facts(false, "postgres start-up", b"")
+        }
         Decoded::Thrift(call) => read_thrift(&call, scratch, sink),
-        Decoded::Unknown(bytes) => {
+        Decoded::MongoDb(command) => read_mongodb(&command, scratch, sink),
+        Decoded::FastCgi(request) => read_fastcgi(&request, scratch, sink),
+        decoded => {
+            let bytes = if let Decoded::Unknown(bytes) = decoded { bytes } else { request };
             // What is not understood is the same or another. A long number in it may be an id that is asked
             // for; a time is not.
             sink.field(Group::Bytes, Role::TimedIdentity, "bytes", bytes);
@@ -214,19 +234,13 @@ fn pattern(text: &[u8], out: &mut Vec<u8>) {
 
 // ---------------------------------------------------------------------------------------------- HTTP
 
-fn read_http(request: &http::Request<'_>, scratch: &mut Scratch, sink: &mut impl Sink) -> Facts {
+fn read_http(request: &http::Request<'_>, scratch: &mut Scratch, sink: &mut dyn Sink) -> Facts {
     sink.field(Group::Method, Role::Identity, "method", request.method());
     sink.field(Group::Path, Role::Identity, "path", request.path());
     if let Some(host) = request.host() {
         sink.field(Group::Host, Role::Identity, "host", host);
     }
-    for (name, value) in request.query() {
-        let name = percent::decode(name);
-        let name = name_into(&mut scratch.name, "query ", &name);
-        let value = percent::decode(value);
-        let role = query_role(name, &value);
-        sink.field(if role == Role::Volatile { Group::Generated } else { Group::Query }, role, name, &value);
-    }
+    read_query(request.query(), scratch, sink);
     for (name, value) in request.headers() {
         let (group, role) = header_role(name);
         if role == Role::Identity && name.eq_ignore_ascii_case(b"host") {
@@ -240,10 +254,21 @@ fn read_http(request: &http::Request<'_>, scratch: &mut Scratch, sink: &mut impl
         let essence = value.split(|byte| *byte == b';').next().unwrap_or_default();
         sink.field(group, role, &scratch.name, if is_type { essence } else { value });
     }
-    read_body(request, scratch, sink);
+    let last = request.segments().filter(|segment| !segment.is_empty()).last().unwrap_or_default();
+    read_content(Body::of(last), request.body(), scratch, sink);
     pattern(request.path(), &mut scratch.value);
     let general = core::str::from_utf8(request.method()).unwrap_or("http");
     facts(matches!(request.method(), b"GET" | b"HEAD"), general, &scratch.value)
+}
+
+fn read_query(pairs: percent::Pairs<'_>, scratch: &mut Scratch, sink: &mut dyn Sink) {
+    for (name, value) in pairs {
+        let name = percent::decode(name);
+        let name = name_into(&mut scratch.name, "query ", &name);
+        let value = percent::decode(value);
+        let role = query_role(name, &value);
+        sink.field(if role == Role::Volatile { Group::Generated } else { Group::Query }, role, name, &value);
+    }
 }
 
 /// What a body is to its request.
@@ -258,8 +283,8 @@ enum Body {
 }
 
 impl Body {
-    fn of(request: &http::Request<'_>) -> Self {
-        let last = request.segments().filter(|segment| !segment.is_empty()).last().unwrap_or_default();
+    /// By the last segment of the path.
+    fn of(last: &[u8]) -> Self {
         let asks = matches!(
             last,
             b"graphql"
@@ -276,9 +301,8 @@ impl Body {
     }
 }
 
-fn read_body(request: &http::Request<'_>, scratch: &mut Scratch, sink: &mut impl Sink) {
-    let body = Body::of(request);
-    match request.body() {
+fn read_content(body: Body, content: http::Body<'_>, scratch: &mut Scratch, sink: &mut dyn Sink) {
+    match content {
         http::Body::Empty => {}
         http::Body::Json(content) => {
             let rpc = content.windows(9).take(256).any(|window| window == b"\"jsonrpc\"");
@@ -309,7 +333,7 @@ fn read_body(request: &http::Request<'_>, scratch: &mut Scratch, sink: &mut impl
 }
 
 /// `false` where it is no JSON.
-fn read_json(text: &[u8], body: Body, scratch: &mut Scratch, sink: &mut impl Sink) -> bool {
+fn read_json(text: &[u8], body: Body, scratch: &mut Scratch, sink: &mut dyn Sink) -> bool {
     let before = sink.count();
     let name = &mut scratch.name;
     let valid = json::leaves(text, |path, token| {
@@ -338,7 +362,7 @@ fn read_json(text: &[u8], body: Body, scratch: &mut Scratch, sink: &mut impl Sin
 }
 
 /// What is written somewhere under a name.
-fn written(group: Group, name: &str, value: &[u8], sink: &mut impl Sink) {
+fn written(group: Group, name: &str, value: &[u8], sink: &mut dyn Sink) {
     if shape::is_volatile_name(name) && shape::may_be_volatile(value) {
         sink.field(Group::Generated, Role::Volatile, name, value);
     } else {
@@ -408,6 +432,24 @@ fn query_role(name: &str, value: &[u8]) -> Role {
     if selects { Role::Identity } else { Role::Timed }
 }
 
+/// What well-known headers are.
+#[rustfmt::skip]
+static HEADERS: Words<(Group, Role), 55, 25> = Words::new(&[
+    (&["host", "range", "x-amz-target", "soapaction", "x-http-method-override", "x-http-method"],
+        (Group::Header, Role::Identity)),
+    // Where the body ends, how the connection goes on, and who is asking.
+    (&["content-length", "transfer-encoding", "connection", "keep-alive", "te", "trailer", "expect",
+        "user-agent", "date", "accept-encoding", "accept-language", "accept-charset", "cache-control",
+        "pragma", "via", "forwarded", "x-real-ip", "referer", "origin", "dnt", "priority",
+        "upgrade-insecure-requests", "proxy-connection", "max-forwards"], (Group::Noise, Role::Noise)),
+    (&["traceparent", "tracestate", "b3", "baggage", "x-request-id", "request-id", "x-correlation-id",
+        "correlation-id", "x-request-start", "x-amz-date", "x-amz-content-sha256", "idempotency-key",
+        "x-idempotency-key", "if-modified-since", "if-unmodified-since", "if-none-match", "uber-trace-id",
+        "sentry-trace", "x-cloud-trace-context", "x-client-trace-id"], (Group::Generated, Role::Volatile)),
+    // Whose data is asked for. A token that is generated is masked, as in any value.
+    (&["authorization", "cookie", "x-api-key", "api-key", "apikey"], (Group::Header, Role::Value)),
+]);
+
 fn header_role(name: &[u8]) -> (Group, Role) {
     let mut lower = [0u8; 40];
     let Some(lower) = lower.get_mut(..name.len()) else { return (Group::Header, Role::Soft) };
@@ -415,80 +457,24 @@ fn header_role(name: &[u8]) -> (Group, Role) {
     lower.make_ascii_lowercase();
     let lower: &[u8] = lower;
     let has = |part: &[u8]| lower.windows(part.len()).any(|window| window == part);
-    match lower {
-        b"host"
-        | b"range"
-        | b"x-amz-target"
-        | b"soapaction"
-        | b"x-http-method-override"
-        | b"x-http-method" => (Group::Header, Role::Identity),
-        // Where the body ends, how the connection goes on, and who is asking.
-        b"content-length"
-        | b"transfer-encoding"
-        | b"connection"
-        | b"keep-alive"
-        | b"te"
-        | b"trailer"
-        | b"expect"
-        | b"user-agent"
-        | b"date"
-        | b"accept-encoding"
-        | b"accept-language"
-        | b"accept-charset"
-        | b"cache-control"
-        | b"pragma"
-        | b"via"
-        | b"forwarded"
-        | b"x-real-ip"
-        | b"referer"
-        | b"origin"
-        | b"dnt"
-        | b"priority"
-        | b"upgrade-insecure-requests"
-        | b"proxy-connection"
-        | b"max-forwards" => (Group::Noise, Role::Noise),
-        b"traceparent"
-        | b"tracestate"
-        | b"b3"
-        | b"baggage"
-        | b"x-request-id"
-        | b"request-id"
-        | b"x-correlation-id"
-        | b"correlation-id"
-        | b"x-request-start"
-        | b"x-amz-date"
-        | b"x-amz-content-sha256"
-        | b"idempotency-key"
-        | b"x-idempotency-key"
-        | b"if-modified-since"
-        | b"if-unmodified-since"
-        | b"if-none-match"
-        | b"uber-trace-id"
-        | b"sentry-trace"
-        | b"x-cloud-trace-context"
-        | b"x-client-trace-id" => (Group::Generated, Role::Volatile),
-        _ if lower.starts_with(b"x-forwarded-") || lower.starts_with(b"sec-") => (Group::Noise, Role::Noise),
-        _ if lower.starts_with(b"x-b3-")
-            || lower.starts_with(b"x-datadog-")
-            || lower.starts_with(b"x-ot-") =>
-        {
-            (Group::Generated, Role::Volatile)
-        }
-        _ if has(b"trace") || has(b"span-id") || has(b"nonce") || has(b"timestamp") || has(b"signature") => {
-            (Group::Generated, Role::Volatile)
-        }
-        // Whose data is asked for. A token that is generated is masked, as in any value.
-        b"authorization" | b"cookie" | b"x-api-key" | b"api-key" | b"apikey" => (Group::Header, Role::Value),
-        _ if has(b"tenant") || (lower.ends_with(b"-id") && !has(b"request") && !has(b"session")) => {
-            (Group::Header, Role::Value)
-        }
-        _ => (Group::Header, Role::Soft),
+    if let Some(known) = HEADERS.find(lower) {
+        known
+    } else if lower.starts_with(b"x-forwarded-") || lower.starts_with(b"sec-") {
+        (Group::Noise, Role::Noise)
+    } else if [&b"x-b3-"[..], b"x-datadog-", b"x-ot-"].iter().any(|family| lower.starts_with(family))
+        || [&b"trace"[..], b"span-id", b"nonce", b"timestamp", b"signature"].iter().any(|part| has(part))
+    {
+        (Group::Generated, Role::Volatile)
+    } else if has(b"tenant") || (lower.ends_with(b"-id") && !has(b"request") && !has(b"session")) {
+        (Group::Header, Role::Value)
+    } else {
+        (Group::Header, Role::Soft)
     }
 }
 
 // --------------------------------------------------------------------------------------------- Redis
 
-fn read_redis(commands: redis::Commands<'_>, scratch: &mut Scratch, sink: &mut impl Sink) -> Facts {
+fn read_redis(commands: redis::Commands<'_>, scratch: &mut Scratch, sink: &mut dyn Sink) -> Facts {
     let mut read_only = true;
     let mut first = None;
     for (position, command) in commands.enumerate() {
@@ -513,7 +499,7 @@ fn read_command(
     command: redis::Command<'_>,
     description: Option<redis::Description>,
     scratch: &mut Scratch,
-    sink: &mut impl Sink,
+    sink: &mut dyn Sink,
 ) {
     let upper = command.name().to_ascii_uppercase();
     // The arguments of a script: the keys are counted, what follows them are values.
@@ -587,25 +573,7 @@ fn argument_role(
 
 // ----------------------------------------------------------------------------------------------- SQL
 
-fn read_mysql(command: &mysql::Command<'_>, scratch: &mut Scratch, sink: &mut impl Sink) -> Facts {
-    match command.sql() {
-        Some(text) => {
-            sink.field(Group::Command, Role::Identity, "command", command.name().as_bytes());
-            let statement = sql::Statement::parse(text, sql::Dialect::MySql);
-            // Preparing gives a number that lives as long as the connection: not to be given twice.
-            let prepares = command.code == mysql::STATEMENT_PREPARE;
-            let facts = read_statement(&statement, scratch, sink);
-            Facts { read_only: facts.read_only && !prepares, ..facts }
-        }
-        None => {
-            sink.field(Group::Command, Role::Identity, "command", &[command.code]);
-            sink.field(Group::Argument, Role::Identity, "argument 1", command.body);
-            facts(command.code == mysql::PING, command.name(), command.body)
-        }
-    }
-}
-
-fn read_statement(statement: &sql::Statement<'_>, scratch: &mut Scratch, sink: &mut impl Sink) -> Facts {
+fn read_statement(statement: &sql::Statement<'_>, scratch: &mut Scratch, sink: &mut dyn Sink) -> Facts {
     let upper = statement.verb().to_ascii_uppercase();
     let inserts_rows = matches!(&*upper, b"INSERT" | b"REPLACE")
         && statement.items().iter().any(|item| item.clause == sql::Clause::Values);
@@ -678,7 +646,7 @@ fn clause_name(clause: sql::Clause) -> &'static str {
     }
 }
 
-fn read_literal(literal: &sql::Literal<'_>, name: &mut String, sink: &mut impl Sink) {
+fn read_literal(literal: &sql::Literal<'_>, name: &mut String, sink: &mut dyn Sink) {
     name.clear();
     name.push_str(clause_name(literal.clause));
     if literal.row > 0 {
@@ -718,74 +686,9 @@ fn read_literal(literal: &sql::Literal<'_>, name: &mut String, sink: &mut impl S
     }
 }
 
-fn read_postgres(messages: postgres::Messages<'_>, scratch: &mut Scratch, sink: &mut impl Sink) -> Facts {
-    let mut read_only = true;
-    let mut neighbours = None;
-    // Where the placeholders of the statement stand, once it was seen.
-    let mut placeholders: Vec<(usize, sql::Literal<'_>)> = Vec::new();
-    for message in messages {
-        match message {
-            postgres::Message::Query(text) | postgres::Message::Parse { sql: text, .. } => {
-                if let postgres::Message::Parse { name, .. } = message {
-                    sink.field(Group::Generated, Role::Volatile, "statement name", name);
-                    // A prepared statement that has a name stays: that is an effect.
-                    read_only &= name.is_empty();
-                }
-                let statement = sql::Statement::parse(text, sql::Dialect::Postgres);
-                let facts = read_statement(&statement, scratch, sink);
-                read_only &= facts.read_only;
-                neighbours = neighbours.or(Some(facts.neighbours));
-                placeholders.clear();
-                placeholders.extend(statement.literals().iter().filter_map(|literal| {
-                    let digits = core::str::from_utf8(literal.text.strip_prefix(b"$")?).ok()?;
-                    Some((digits.parse().ok()?, *literal))
-                }));
-            }
-            postgres::Message::Bind { statement, parameters, .. } => {
-                if placeholders.is_empty() {
-                    // Which statement this is was said in an earlier request.
-                    sink.field(Group::Statement, Role::Identity, "prepared statement", statement);
-                    read_only = false;
-                }
-                for (index, parameter) in parameters.enumerate() {
-                    let parameter = parameter.unwrap_or(b"NULL");
-                    match placeholders.iter().find(|(number, _)| *number == index + 1) {
-                        Some((_, literal)) => {
-                            read_literal(
-                                &sql::Literal { text: parameter, ..*literal },
-                                &mut scratch.name,
-                                sink,
-                            );
-                        }
-                        None => {
-                            scratch.name.clear();
-                            let _ = write!(scratch.name, "parameter {}", index + 1);
-                            let role =
-                                if shape::is_time(parameter) { Role::Volatile } else { Role::Identity };
-                            sink.field(Group::Where, role, &scratch.name, parameter);
-                        }
-                    }
-                }
-            }
-            postgres::Message::Other(kind, body) => {
-                // Describe, Execute, Sync and Flush steer the conversation; the rest does something.
-                if !matches!(kind, b'D' | b'E' | b'S' | b'H') {
-                    sink.field(Group::Command, Role::Identity, "message", &[kind]);
-                    sink.field(Group::Argument, Role::Identity, "message body", body);
-                    read_only = false;
-                }
-            }
-        }
-    }
-    match neighbours {
-        Some(neighbours) => Facts { read_only, neighbours },
-        None => facts(false, "postgres", b""),
-    }
-}
-
 // -------------------------------------------------------------------------------------------- Thrift
 
-fn read_thrift(call: &thrift::Call<'_>, scratch: &mut Scratch, sink: &mut impl Sink) -> Facts {
+fn read_thrift(call: &thrift::Call<'_>, scratch: &mut Scratch, sink: &mut dyn Sink) -> Facts {
     sink.field(Group::Command, Role::Identity, "method", call.method);
     sink.field(Group::Generated, Role::Volatile, "sequence", &call.sequence.to_be_bytes());
     let before = sink.count();
@@ -796,7 +699,7 @@ fn read_thrift(call: &thrift::Call<'_>, scratch: &mut Scratch, sink: &mut impl S
         name.push_str(path);
         text.clear();
         match value {
-            thrift::Value::Integer(number) => {
+            Value::Integer(number) => {
                 push_number(text, number);
                 // In thousandths or seconds, but as a 64-bit number: a 32-bit one is as likely an id.
                 if number > i64::from(u32::MAX) && shape::is_clock(text) {
@@ -805,14 +708,14 @@ fn read_thrift(call: &thrift::Call<'_>, scratch: &mut Scratch, sink: &mut impl S
                     sink.field(Group::Argument, Role::Parameter, name, text);
                 }
             }
-            thrift::Value::Double(number) => {
+            Value::Double(number) => {
                 sink.field(Group::Argument, Role::Parameter, name, &number.to_be_bytes());
             }
-            thrift::Value::Bytes(bytes) => {
+            Value::Bytes(bytes) => {
                 let role = if core::str::from_utf8(bytes).is_ok() { Role::Value } else { Role::Parameter };
                 sink.field(Group::Argument, role, name, bytes);
             }
-            thrift::Value::Empty => sink.field(Group::Argument, Role::Parameter, name, b"[]"),
+            other => sink.field(Group::Argument, Role::Parameter, name, &other.text()),
         }
     });
     if well_formed.is_none() {

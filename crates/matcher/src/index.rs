@@ -5,6 +5,7 @@ use crate::explain::Changes;
 use crate::features::{Collector, Comparison, Feature, Keys};
 use crate::fields::{Facts, Scratch};
 use crate::hash::{Table, hash, mix};
+use crate::koala1::Koala1;
 use crate::{Decision, FieldScore, MARGIN, RecordedCall, Strategy, THRESHOLD};
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
@@ -38,6 +39,8 @@ pub struct Index {
     tables: Tables,
     collector: Collector,
     scratch: Scratch,
+    /// In place of the tables, where the strategy is one of koala 1.x.
+    koala1: Option<Koala1>,
 }
 
 #[derive(Debug)]
@@ -76,7 +79,13 @@ impl Index {
             tables: Tables::default(),
             collector: Collector::default(),
             scratch: Scratch::default(),
+            koala1: None,
         };
+        if strategy.is_of_koala1() {
+            index.koala1 = Koala1::new(strategy, &calls.into_iter().collect::<Vec<_>>());
+            index.used.resize(index.koala1.as_ref().map_or(0, Koala1::len), false);
+            return index;
+        }
         for call in calls {
             index.add(call);
         }
@@ -84,7 +93,8 @@ impl Index {
         index
     }
 
-    /// The mark that a changed call needs, from 0 to 1, where it is to be another than [`THRESHOLD`].
+    /// The mark that a changed call needs, from 0 to 1, where it is to be another than [`THRESHOLD`]. `chunk` has
+    /// limits of its own.
     #[must_use]
     pub fn with_threshold(mut self, threshold: f64) -> Self {
         self.threshold = threshold;
@@ -93,12 +103,12 @@ impl Index {
 
     /// The number of recorded calls.
     pub fn len(&self) -> usize {
-        self.calls.len()
+        self.used.len()
     }
 
     /// No call was recorded.
     pub fn is_empty(&self) -> bool {
-        self.calls.is_empty()
+        self.used.is_empty()
     }
 
     /// Whether a recorded call was given as an answer.
@@ -107,8 +117,19 @@ impl Index {
     }
 
     /// Decides which recorded call a request is. The call is used from then on.
+    ///
+    /// The strategies of koala 1.x take all requests to a peer for those of one connection.
     pub fn find(&mut self, peer: &str, request: &[u8]) -> Decision {
-        let decision = self.decide(peer, request);
+        self.find_on(hash(peer.as_bytes()), peer, request)
+    }
+
+    /// As [`Index::find`], of a request on the connection with this number, which the caller chooses. The strategies
+    /// of koala 1.x go on behind the call that was matched last on a connection; to the others it means nothing.
+    pub fn find_on(&mut self, connection: u64, peer: &str, request: &[u8]) -> Decision {
+        let decision = match &mut self.koala1 {
+            Some(koala1) => koala1.find(connection, request, self.threshold, &self.used),
+            None => self.decide(peer, request),
+        };
         if let Some(used) = decision.index.and_then(|index| self.used.get_mut(index)) {
             *used = true;
         }

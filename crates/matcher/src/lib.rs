@@ -41,17 +41,29 @@
 //!    question with a used answer beats a changed one.
 //!
 //! Bytes of no known protocol are the same call only where they are equal but for times in them.
+//!
+//! # How [`Strategy::Chunk`] and [`Strategy::Sim`] decide
+//!
+//! As koala 1.x does, with the same index and, to the last bit, the same mark; so they keep none of the promises
+//! above but to explain themselves. Any call of the session may be the answer, whomever it was sent to, and the same
+//! one again. They look at bytes and words, and answer what was never recorded with what resembles it. They are
+//! here for those who come from koala 1.x, and as a measure for `auto`.
 #![cfg_attr(not(test), no_std)]
 
 extern crate alloc;
 
 mod chains;
+mod chunk;
 mod explain;
 mod features;
 mod fields;
 mod hash;
 mod index;
+mod koala1;
+mod letters;
+mod lexer;
 mod shape;
+mod sim;
 #[cfg(test)]
 mod tests;
 
@@ -72,25 +84,41 @@ pub const MARGIN: f64 = 0.05;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Strategy {
-    /// Byte-equal requests only.
-    Exact,
     /// By meaning; see the crate's documentation.
     #[default]
     Auto,
+    /// As koala 1.x does by default: by the pieces that two requests have in common.
+    Chunk,
+    /// As koala 1.x does when it is asked for `sim`: by the similarity of the words in two requests.
+    Sim,
+    /// Byte-equal requests only.
+    Exact,
 }
 
 impl Strategy {
     /// Its name on the command line and in the environment.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Exact => "exact",
             Self::Auto => "auto",
+            Self::Chunk => "chunk",
+            Self::Sim => "sim",
+            Self::Exact => "exact",
         }
+    }
+
+    /// Every strategy, the default first.
+    pub const ALL: [Self; 4] = [Self::Auto, Self::Chunk, Self::Sim, Self::Exact];
+    /// Their names, as a person is told what is accepted.
+    pub const NAMES: &str = "auto, chunk, sim, exact";
+
+    /// Whether it decides as koala 1.x does: with any call of the session, and with the same one again.
+    pub const fn is_of_koala1(self) -> bool {
+        matches!(self, Self::Chunk | Self::Sim)
     }
 
     /// The strategy of that name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Exact, Self::Auto].into_iter().find(|strategy| strategy.name() == name)
+        Self::ALL.into_iter().find(|strategy| strategy.name() == name)
     }
 }
 
@@ -101,6 +129,16 @@ pub struct RecordedCall<'a> {
     pub peer: &'a str,
     /// Its bytes.
     pub request: &'a [u8],
+    /// The recorded connection that it was made on: the number of its descriptor, or any other that tells
+    /// connections apart; 0 where it is not known. [`Strategy::Sim`] alone looks at it, to decide between equals.
+    pub connection: u64,
+}
+
+impl<'a> RecordedCall<'a> {
+    /// A call on a connection that is not known.
+    pub const fn new(peer: &'a str, request: &'a [u8]) -> Self {
+        Self { peer, request, connection: 0 }
+    }
 }
 
 /// What was decided about a request, and why.
@@ -109,7 +147,8 @@ pub struct Decision {
     /// The recorded call, by its position among the calls of the index. `None`: it is in no recording.
     pub index: Option<usize>,
     /// How sure, between 0 and 1: the share of what the fields tell that speaks for the call. 0 where
-    /// nothing matched.
+    /// nothing matched. [`Strategy::Chunk`] goes up to 2, since it counts the beginning of a request twice, and
+    /// [`Strategy::Sim`] to the next number behind 1, by rounding.
     pub mark: f64,
     /// Why, in one sentence.
     pub reason: String,
@@ -123,6 +162,7 @@ pub struct Decision {
     /// What differs from the recorded call (or from the nearest), as `name: recorded -> present`.
     pub differences: Vec<String>,
     /// The recorded answer was given before: all recorded ones were used, and asking again changes nothing.
+    /// (The strategies of koala 1.x do not ask for that.)
     pub reused: bool,
 }
 

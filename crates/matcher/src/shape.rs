@@ -4,6 +4,7 @@
 //! says nothing about what is asked for, they are masked, and what is left is compared.
 
 use alloc::vec::Vec;
+use koala_protocol::words::Words;
 
 /// How much of a value passes for generated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -259,6 +260,17 @@ pub(crate) fn similarity(a: &[u8], b: &[u8]) -> f64 {
     if all == 0 { 1.0 } else { common as f64 / all as f64 }
 }
 
+/// Names, without what is neither letter nor digit, of values that are new each time.
+#[rustfmt::skip]
+static VOLATILE_NAMES: Words<(), 43, 17> = Words::new(&[
+    (&["ts", "timestamp", "timestampms", "nonce", "oncestr", "noncestr", "sign", "sig", "signature", "hmac",
+        "rnd", "rand", "random", "cachebuster", "cb", "requestid", "reqid", "traceid", "spanid",
+        "parentspanid", "correlationid", "idempotencykey", "csrf", "csrftoken", "xsrftoken",
+        "authenticitytoken", "createdat", "updatedat", "modifiedat", "deletedat", "startedat", "finishedat",
+        "sentat", "expiresat", "lastseen", "lastseenat", "lastlogin", "lastloginat", "oauthnonce",
+        "oauthtimestamp", "oauthsignature", "uuid", "uniqid"], ()),
+]);
+
 /// The name says that the value is new each time, however short the value is.
 pub(crate) fn is_volatile_name(name: &str) -> bool {
     let last = name.rsplit(['.', ' ', ']']).find(|part| !part.is_empty()).unwrap_or(name);
@@ -270,17 +282,7 @@ pub(crate) fn is_volatile_name(name: &str) -> bool {
         length += 1;
     }
     let plain = letters.get(..length).unwrap_or_default();
-    match plain {
-        b"" => last == "_",
-        b"ts" | b"timestamp" | b"timestampms" | b"nonce" | b"oncestr" | b"noncestr" | b"sign" | b"sig"
-        | b"signature" | b"hmac" | b"rnd" | b"rand" | b"random" | b"cachebuster" | b"cb" | b"requestid"
-        | b"reqid" | b"traceid" | b"spanid" | b"parentspanid" | b"correlationid" | b"idempotencykey"
-        | b"csrf" | b"csrftoken" | b"xsrftoken" | b"authenticitytoken" | b"createdat" | b"updatedat"
-        | b"modifiedat" | b"deletedat" | b"startedat" | b"finishedat" | b"sentat" | b"expiresat"
-        | b"lastseen" | b"lastseenat" | b"lastlogin" | b"lastloginat" | b"oauthnonce" | b"oauthtimestamp"
-        | b"oauthsignature" | b"uuid" | b"uniqid" => true,
-        _ => false,
-    }
+    if plain.is_empty() { last == "_" } else { VOLATILE_NAMES.find(plain).is_some() }
 }
 
 /// The name says that the value proves who is asking; a random one is not what is asked for.

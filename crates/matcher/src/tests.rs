@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 const PEER: &str = "10.0.0.1:80";
 
 fn index(calls: &[&[u8]]) -> Index {
-    Index::new(Strategy::Auto, calls.iter().map(|request| RecordedCall { peer: PEER, request }))
+    Index::new(Strategy::Auto, calls.iter().map(|request| RecordedCall::new(PEER, request)))
 }
 
 fn decide(recorded: &[u8], request: &[u8]) -> Decision {
@@ -320,7 +320,7 @@ fn equal_requests_get_their_answers_in_order() {
 fn a_call_that_is_used_up_says_so() {
     let incr = redis(&["INCR", "a"]);
     for strategy in [Strategy::Exact, Strategy::Auto] {
-        let mut index = Index::new(strategy, [RecordedCall { peer: PEER, request: &incr }]);
+        let mut index = Index::new(strategy, [RecordedCall::new(PEER, &incr)]);
         assert!(!index.is_used(0));
         index.find(PEER, &incr);
         assert!(index.is_used(0));
@@ -407,7 +407,7 @@ fn another_peer_is_another_call() {
 #[test]
 fn the_exact_strategy_takes_bytes_only() {
     let (a, traced) = (get("/a"), b"GET /a HTTP/1.1\r\nHost: shop\r\nAccept: */*\r\nX-Request-Id: 7\r\n\r\n");
-    let mut index = Index::new(Strategy::Exact, [RecordedCall { peer: PEER, request: &a }]);
+    let mut index = Index::new(Strategy::Exact, [RecordedCall::new(PEER, &a)]);
     assert_eq!(index.find(PEER, traced).index, None);
     assert_eq!(index.find(PEER, &a).index, Some(0));
     assert!(index.find(PEER, &a).reused);
@@ -496,7 +496,7 @@ proptest! {
     ) {
         let peers = ["a:1", "b:2", "/c.sock"];
         let strategy = if exact { Strategy::Exact } else { Strategy::Auto };
-        let recorded = calls.iter().map(|(request, peer)| RecordedCall { peer: peers[*peer], request });
+        let recorded = calls.iter().map(|(request, peer)| RecordedCall::new(peers[*peer], request));
         let mut index = Index::new(strategy, recorded);
         let mut seen = BTreeSet::new();
         let start = order.index(calls.len());
@@ -542,7 +542,7 @@ proptest! {
             calls.insert(place.index(calls.len() + 1), ("other:1", &call[..], usize::MAX));
         }
         let mut alone = index(&mine.iter().map(Vec::as_slice).collect::<Vec<_>>());
-        let recorded = calls.iter().map(|(peer, request, _)| RecordedCall { peer, request });
+        let recorded = calls.iter().map(|(peer, request, _)| RecordedCall::new(peer, request));
         let mut among = Index::new(Strategy::Auto, recorded);
         for request in &sent {
             let (one, other) = (alone.find(PEER, request), among.find(PEER, request));

@@ -86,7 +86,7 @@ fn the_native_door_answers_as_written() {
     for case in &mut cases {
         let strategy = Strategy::from_name(&case.strategy).expect("a strategy");
         let calls: Vec<_> = case.calls.iter().map(|call| (call.peer.as_str(), call.bytes())).collect();
-        let calls = calls.iter().map(|(peer, request)| RecordedCall { peer, request });
+        let calls = calls.iter().map(|(peer, request)| RecordedCall::new(peer, request));
         let mut index = Index::new(strategy, calls);
         for (number, step) in case.steps.iter_mut().enumerate() {
             let request = step.call.bytes();

@@ -1,16 +1,35 @@
 //! The matcher's types in N-API.
 
+mod shared;
+
+use std::sync::Arc;
+
 use koala_matcher as matcher;
-use napi::{Error, Result, Status, bindgen_prelude::Uint8Array};
+use napi::bindgen_prelude::{AsyncTask, Uint8ArraySlice};
+use napi::{Env, Error, Result, Status, Task};
 use napi_derive::napi;
 
-/// A call of a recording.
+use shared::{Shared, Ticket};
+
+/// A call: recorded, or sent by a program.
 #[napi(object, object_to_js = false)]
-pub struct RecordedCall {
-    /// Who was asked.
+pub struct Call<'a> {
+    /// Who is asked.
     pub peer: String,
-    /// The request.
-    pub request: Uint8Array,
+    /// The request: the bytes of JavaScript, not a copy.
+    pub request: Uint8ArraySlice<'a>,
+    /// The connection, by any number.
+    pub connection: Option<f64>,
+}
+
+/// How calls are matched.
+#[napi(object, object_to_js = false)]
+#[derive(Default)]
+pub struct MatcherOptions {
+    /// The name of the strategy.
+    pub strategy: Option<String>,
+    /// The mark that a changed call needs.
+    pub threshold: Option<f64>,
 }
 
 /// What one field contributed.
@@ -50,34 +69,164 @@ pub struct Decision {
     pub fields: Vec<FieldScore>,
     /// What differs.
     pub differences: Vec<String>,
-    /// All equal calls had been used already.
+    /// It was an answer before.
     pub reused: bool,
 }
 
 /// Finds recorded calls.
 #[napi]
 pub struct Matcher {
-    index: matcher::Index,
+    shared: Arc<Shared>,
 }
 
 #[napi]
 impl Matcher {
     /// A matcher over the calls of a recording.
     #[napi(constructor)]
-    pub fn new(strategy: String, calls: Vec<RecordedCall>) -> Result<Self> {
-        let strategy = matcher::Strategy::from_name(&strategy).ok_or_else(|| {
-            Error::new(Status::InvalidArg, format!("unknown strategy {strategy:?}: auto or exact"))
-        })?;
-        let calls =
-            calls.iter().map(|call| matcher::RecordedCall { peer: &call.peer, request: &call.request });
-        Ok(Self { index: matcher::Index::new(strategy, calls) })
+    pub fn new(calls: Vec<Call>, options: Option<MatcherOptions>) -> Result<Self> {
+        let settings = Settings::of(options).map_err(|message| Error::new(Status::InvalidArg, message))?;
+        let calls = calls.iter().map(|call| matcher::RecordedCall {
+            connection: connection(call.connection),
+            ..matcher::RecordedCall::new(&call.peer, &call.request)
+        });
+        Ok(Self { shared: Shared::new(settings.index(calls)) })
+    }
+
+    /// As the constructor, on another thread.
+    #[napi]
+    pub fn build(calls: Vec<Call>, options: Option<MatcherOptions>) -> AsyncTask<Building> {
+        let calls = calls.iter().map(Copied::of).collect();
+        AsyncTask::new(Building { settings: Settings::of(options), calls })
     }
 
     /// Finds the recorded call of a request, and counts it as used.
     #[napi]
-    pub fn find(&mut self, peer: String, request: Uint8Array) -> Decision {
-        let decision = self.index.find(&peer, &request);
-        Decision {
+    pub fn find(&self, peer: String, request: &[u8], connection: Option<f64>) -> Decision {
+        self.shared.ticket().wait(|index| decide(index, &peer, request, connection)).into()
+    }
+
+    /// Finds the recorded calls of several requests, in their order.
+    #[napi]
+    pub fn find_many(&self, calls: Vec<Call>) -> Vec<Decision> {
+        self.shared.ticket().wait(|index| {
+            let decide = |call: &Call| decide(index, &call.peer, &call.request, call.connection).into();
+            calls.iter().map(decide).collect()
+        })
+    }
+
+    /// As `find_many`, on another thread.
+    #[napi]
+    pub fn find_many_async(&self, calls: Vec<Call>) -> AsyncTask<Finding> {
+        let calls = calls.iter().map(Copied::of).collect();
+        AsyncTask::new(Finding { ticket: Some(self.shared.ticket()), calls })
+    }
+}
+
+/// What a matcher is built with.
+#[derive(Clone, Copy)]
+struct Settings {
+    strategy: matcher::Strategy,
+    threshold: f64,
+}
+
+impl Settings {
+    fn of(options: Option<MatcherOptions>) -> std::result::Result<Self, String> {
+        let MatcherOptions { strategy, threshold } = options.unwrap_or_default();
+        let strategy = match strategy {
+            Some(name) => matcher::Strategy::from_name(&name).ok_or_else(|| {
+                format!("unknown strategy \"{name}\"; known are {}", matcher::Strategy::NAMES)
+            })?,
+            None => matcher::Strategy::default(),
+        };
+        let threshold = threshold.unwrap_or(matcher::THRESHOLD);
+        if !(0.0..=1.0).contains(&threshold) {
+            return Err("threshold: not a number from 0 to 1".to_owned());
+        }
+        Ok(Self { strategy, threshold })
+    }
+
+    fn index<'a>(self, calls: impl IntoIterator<Item = matcher::RecordedCall<'a>>) -> matcher::Index {
+        matcher::Index::new(self.strategy, calls).with_threshold(self.threshold)
+    }
+}
+
+/// A call for another thread: JavaScript may change its own bytes meanwhile.
+struct Copied {
+    peer: String,
+    request: Vec<u8>,
+    connection: Option<f64>,
+}
+
+impl Copied {
+    fn of(call: &Call) -> Self {
+        let Call { peer, request, connection } = call;
+        Self { peer: peer.clone(), request: request.to_vec(), connection: *connection }
+    }
+}
+
+/// An index that is being built.
+pub struct Building {
+    /// Or what is wrong with them.
+    settings: std::result::Result<Settings, String>,
+    calls: Vec<Copied>,
+}
+
+impl Task for Building {
+    type Output = Arc<Shared>;
+    type JsValue = Matcher;
+
+    fn compute(&mut self) -> Result<Self::Output> {
+        let settings = self.settings.clone().map_err(|message| Error::new(Status::InvalidArg, message))?;
+        let calls = self.calls.iter().map(|call| matcher::RecordedCall {
+            connection: connection(call.connection),
+            ..matcher::RecordedCall::new(&call.peer, &call.request)
+        });
+        Ok(Shared::new(settings.index(calls)))
+    }
+
+    fn resolve(&mut self, _: Env, shared: Self::Output) -> Result<Self::JsValue> {
+        Ok(Matcher { shared })
+    }
+}
+
+/// Requests whose calls are being looked for.
+pub struct Finding {
+    ticket: Option<Ticket>,
+    calls: Vec<Copied>,
+}
+
+impl Task for Finding {
+    type Output = Vec<matcher::Decision>;
+    type JsValue = Vec<Decision>;
+
+    fn compute(&mut self) -> Result<Self::Output> {
+        let Some(ticket) = self.ticket.take() else { return Ok(Vec::new()) };
+        Ok(ticket.wait(|index| {
+            let decide = |call: &Copied| decide(index, &call.peer, &call.request, call.connection);
+            self.calls.iter().map(decide).collect()
+        }))
+    }
+
+    fn resolve(&mut self, _: Env, decisions: Self::Output) -> Result<Self::JsValue> {
+        Ok(decisions.into_iter().map(Decision::from).collect())
+    }
+}
+
+fn decide(index: &mut matcher::Index, peer: &str, request: &[u8], number: Option<f64>) -> matcher::Decision {
+    match number {
+        Some(number) => index.find_on(connection(Some(number)), peer, request),
+        None => index.find(peer, request),
+    }
+}
+
+/// Any number tells connections apart; zero stands for one that is not known.
+fn connection(number: Option<f64>) -> u64 {
+    number.unwrap_or_default().to_bits()
+}
+
+impl From<matcher::Decision> for Decision {
+    fn from(decision: matcher::Decision) -> Self {
+        Self {
             index: decision.index.and_then(index),
             mark: decision.mark,
             reason: decision.reason,

@@ -79,7 +79,7 @@ impl SockAddr {
 /// `pointer` must be null or point to `length` bytes.
 pub(crate) unsafe fn read(pointer: *const u8, length: u32) -> Address {
     let length = length as usize;
-    if pointer.is_null() || length < 2 {
+    if !sys::is_plausible(pointer) || length < 2 {
         return Address::None;
     }
     // SAFETY: the caller's promise.
@@ -136,6 +136,21 @@ pub(crate) fn local(fd: c_int) -> Address {
 /// getpeername(2).
 pub(crate) fn peer(fd: c_int) -> Address {
     ask(nr::__NR_getpeername, fd)
+}
+
+/// The process that connected the unix socket whose other end this is, as this process sees it (`SO_PEERCRED`, unix(7));
+/// 0 if that is not known.
+pub(crate) fn creator(fd: c_int) -> u32 {
+    let mut credentials = [0u32; 3];
+    let mut length = size_of_val(&credentials) as u32;
+    let (level, name) = (net::SOL_SOCKET as usize, net::SO_PEERCRED as usize);
+    // SAFETY: the kernel writes at most `length` bytes, which are there, and the length itself.
+    let result = unsafe {
+        let into = credentials.as_mut_ptr() as usize;
+        sys::call(nr::__NR_getsockopt, [fd as usize, level, name, into, &raw mut length as usize, 0])
+    };
+    let [process, ..] = credentials;
+    if result < 0 { 0 } else { process }
 }
 
 /// A socket option that is an `int` of level SOL_SOCKET; `None` if `fd` is no socket.

@@ -1,7 +1,8 @@
 //! Getting the event log from the agent.
 //!
-//! The agent listens on `attach.sock` in the runtime directory. It is sent [`HELLO`] and the process id, and
-//! answers with the same magic, the log's size, and the log itself as a descriptor (`SCM_RIGHTS`, unix(7)).
+//! The agent listens on `attach.sock` in the runtime directory. It is sent [`HELLO`], the process id, four reserved
+//! bytes and the token of `KOALA_TOKEN` in [`TOKEN`] bytes, with zeros behind it. It answers with the same magic,
+//! the log's size, the number of the process in the log, and the log itself as a descriptor (`SCM_RIGHTS`, unix(7)).
 //! Both descriptors are closed again before the program's call goes on: the mapping stays.
 
 use core::ffi::c_int;
@@ -9,9 +10,12 @@ use core::ffi::c_int;
 use koala_events::{Address, Arena};
 
 use crate::address::SockAddr;
+use crate::environment;
 use crate::sys::{self, IoVec, Message, net, nr};
 
-const HELLO: [u8; 8] = *b"KOALA\0\0\x01";
+const HELLO: [u8; 8] = *b"KOALA\0\0\x02";
+/// Bytes for the token.
+const TOKEN: usize = 32;
 const SOCKET: &[u8] = b"/attach.sock";
 /// Seconds after which an agent that does not answer counts as gone.
 const TIMEOUT: i64 = 5;
@@ -26,17 +30,10 @@ struct Control {
     padding: c_int,
 }
 
-/// Maps the event log of the agent whose runtime directory this is; `None` if there is none to be had.
-pub(crate) fn attach(runtime_dir: &[u8]) -> Option<Arena> {
-    let mut path = [0u8; koala_events::PATH_MAX];
-    let length = runtime_dir.len() + SOCKET.len();
-    if length >= path.len() {
-        return None;
-    }
-    for (to, from) in path.iter_mut().zip(runtime_dir.iter().chain(SOCKET)) {
-        *to = *from;
-    }
-    let address = SockAddr::from_address(&Address::unix(path.get(..length)?));
+/// Maps the event log of the agent whose runtime directory this is, and returns it with the number that the process
+/// has in it; `None` if there is none to be had.
+pub(crate) fn attach(runtime_dir: &[u8]) -> Option<(Arena, u64)> {
+    let address = address(runtime_dir)?;
     let kind = (net::SOCK_STREAM | nr::O_CLOEXEC) as usize;
     // SAFETY: takes numbers only.
     let socket = unsafe { sys::call(nr::__NR_socket, [net::AF_UNIX as usize, kind, 0, 0, 0, 0]) };
@@ -45,18 +42,55 @@ pub(crate) fn attach(runtime_dir: &[u8]) -> Option<Arena> {
     }
     let log = ask(socket as c_int, &address);
     sys::close(socket as c_int);
-    let (fd, size) = log?;
+    let Answer { fd, size, process } = log?;
     let base = sys::map_shared(fd, size);
     sys::close(fd);
     if base.is_null() {
         return None;
     }
     // SAFETY: the mapping has `size` bytes, is never unmapped, and only koala uses it.
-    unsafe { Arena::open(base, size) }.ok()
+    unsafe { Arena::open(base, size) }.ok().map(|arena| (arena, process))
 }
 
-/// The log's descriptor and size.
-fn ask(socket: c_int, address: &SockAddr) -> Option<(c_int, usize)> {
+/// Where the agent with this runtime directory listens.
+fn address(runtime_dir: &[u8]) -> Option<SockAddr> {
+    let mut path = [0u8; koala_events::PATH_MAX];
+    let length = runtime_dir.len() + SOCKET.len();
+    if length >= path.len() {
+        return None;
+    }
+    for (to, from) in path.iter_mut().zip(runtime_dir.iter().chain(SOCKET)) {
+        *to = *from;
+    }
+    Some(SockAddr::from_address(&Address::unix(path.get(..length)?)))
+}
+
+/// Whether there still is somebody who listens there, be it a standby that will. Does not wait.
+pub(crate) fn is_answered(runtime_dir: &[u8]) -> bool {
+    let Some(address) = address(runtime_dir) else { return false };
+    let kind = (net::SOCK_STREAM | nr::O_CLOEXEC | nr::O_NONBLOCK) as usize;
+    // SAFETY: takes numbers only.
+    let socket = unsafe { sys::call(nr::__NR_socket, [net::AF_UNIX as usize, kind, 0, 0, 0, 0]) };
+    if socket < 0 {
+        return true;
+    }
+    let (pointer, length) = (address.pointer() as usize, address.length() as usize);
+    // SAFETY: an address of ours.
+    let result = unsafe { sys::call(nr::__NR_connect, [socket as usize, pointer, length, 0, 0, 0]) };
+    sys::close(socket as c_int);
+    !matches!(result.unsigned_abs() as u32, sys::error::ECONNREFUSED | sys::error::ENOENT)
+}
+
+/// What the agent answers.
+struct Answer {
+    /// The log, and its bytes.
+    fd: c_int,
+    size: usize,
+    /// The number of the process in it.
+    process: u64,
+}
+
+fn ask(socket: c_int, address: &SockAddr) -> Option<Answer> {
     let socket = socket as usize;
     let patience = [TIMEOUT, 0];
     for option in [net::SO_RCVTIMEO_OLD, net::SO_SNDTIMEO_OLD] {
@@ -73,12 +107,14 @@ fn ask(socket: c_int, address: &SockAddr) -> Option<(c_int, usize)> {
     if connected < 0 {
         return None;
     }
+    let mut hello = [0u8; HELLO.len() + 8 + TOKEN];
     let pid = sys::getpid().to_le_bytes();
-    let [p0, p1, p2, p3] = pid;
-    let [h0, h1, h2, h3, h4, h5, h6, h7] = HELLO;
-    let hello = [h0, h1, h2, h3, h4, h5, h6, h7, p0, p1, p2, p3, 0, 0, 0, 0];
+    let head = HELLO.iter().chain(&pid).chain(&[0; 4]);
+    for (to, from) in hello.iter_mut().zip(head.chain(environment::token().iter().take(TOKEN))) {
+        *to = *from;
+    }
     // MSG_NOSIGNAL: an agent that is gone must not end the program by SIGPIPE.
-    // SAFETY: 16 bytes of ours.
+    // SAFETY: bytes of ours.
     let sent = unsafe {
         let flags = net::MSG_NOSIGNAL as usize;
         sys::call(nr::__NR_sendto, [socket, hello.as_ptr() as usize, hello.len(), flags, 0, 0])
@@ -86,7 +122,7 @@ fn ask(socket: c_int, address: &SockAddr) -> Option<(c_int, usize)> {
     if sent != hello.len() as isize {
         return None;
     }
-    let mut answer = [0u8; 16];
+    let mut answer = [0u8; 24];
     let mut vector = IoVec { base: answer.as_mut_ptr(), length: answer.len() };
     let mut control = Control { length: 0, level: 0, kind: 0, fd: -1, padding: 0 };
     let mut message = Message {
@@ -103,11 +139,14 @@ fn ask(socket: c_int, address: &SockAddr) -> Option<(c_int, usize)> {
         let flags = net::MSG_CMSG_CLOEXEC as usize;
         sys::call(nr::__NR_recvmsg, [socket, &raw mut message as usize, flags, 0, 0, 0])
     };
-    let [a0, a1, a2, a3, a4, a5, a6, a7, size @ ..] = answer;
+    let (words, _) = answer.as_chunks::<8>();
+    let &[greeting, size, process] = words else { return None };
+    let process = u64::from_le_bytes(process);
     let genuine = received == answer.len() as isize
-        && [a0, a1, a2, a3, a4, a5, a6, a7] == HELLO
+        && greeting == HELLO
+        && process != 0
         && control.level == net::SOL_SOCKET as c_int
         && control.kind == net::SCM_RIGHTS as c_int
         && control.fd >= 0;
-    genuine.then_some((control.fd, u64::from_le_bytes(size) as usize))
+    genuine.then_some(Answer { fd: control.fd, size: u64::from_le_bytes(size) as usize, process })
 }

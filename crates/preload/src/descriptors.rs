@@ -26,22 +26,51 @@ impl Entry {
     /// Of no interest: not a socket, or one whose two ends are the program's own.
     pub(crate) const IGNORED: Self = Self(1);
     const SOCKET: u64 = 2;
+    const FILE: u64 = 3;
     const KIND: u64 = 3;
     const INBOUND: u64 = 1 << 2;
     const DATAGRAM: u64 = 1 << 3;
     const GAP: u64 = 1 << 4;
     const SHARED: u64 = 1 << 5;
-    const CONNECTION_SHIFT: u32 = 8;
+    const FAILED: u64 = 1 << 6;
+    const HEARD: u64 = 1 << 7;
+    const REFUSED: u64 = 1 << 8;
+    const CONNECTION_SHIFT: u32 = 12;
+
+    /// The entry as a number, for the next program of this process.
+    pub(crate) const fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// The entry that was this number in the program before.
+    pub(crate) const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
 
     /// A socket that is not connected.
     pub(crate) const fn socket(datagram: bool) -> Self {
         Self(Self::SOCKET | if datagram { Self::DATAGRAM } else { 0 })
     }
 
-    /// The same socket, with a connection. `connection` is below 2^56.
+    /// The same socket, with a connection. `connection` is below 2^52.
     pub(crate) const fn connected(self, connection: u64, inbound: bool) -> Self {
         let kept = self.0 & (Self::KIND | Self::DATAGRAM);
         Self(kept | (connection << Self::CONNECTION_SHIFT) | if inbound { Self::INBOUND } else { 0 })
+    }
+
+    /// A file that is appended to, by the number of its opening; `readable` if it may be read as well.
+    pub(crate) const fn file(number: u64, readable: bool) -> Self {
+        Self(Self::FILE | (number << Self::CONNECTION_SHIFT) | if readable { Self::DATAGRAM } else { 0 })
+    }
+
+    /// Whether it is a file that is appended to.
+    pub(crate) const fn is_file(self) -> bool {
+        self.0 & Self::KIND == Self::FILE
+    }
+
+    /// Of a file: whether it may be read as well.
+    pub(crate) const fn readable(self) -> bool {
+        self.0 & Self::DATAGRAM != 0
     }
 
     /// Whether it is a socket that koala follows.
@@ -61,7 +90,7 @@ impl Entry {
 
     /// Whether it carries datagrams.
     pub(crate) const fn datagram(self) -> bool {
-        self.0 & Self::DATAGRAM != 0
+        self.is_socket() && self.0 & Self::DATAGRAM != 0
     }
 
     /// Whether an event of this connection was lost, and the next one is to say so.
@@ -72,6 +101,26 @@ impl Entry {
     /// Whether several descriptors of the process may have the connection.
     pub(crate) const fn shared(self) -> bool {
         self.0 & Self::SHARED != 0
+    }
+
+    /// Whether the program was told that its connect has failed, or that the connection has.
+    pub(crate) const fn failed(self) -> bool {
+        self.0 & Self::FAILED != 0
+    }
+
+    /// The same, with the mark that it has failed.
+    pub(crate) const fn fail(self) -> Self {
+        Self(self.0 | Self::FAILED)
+    }
+
+    /// Whether the last bytes that crossed on the connection, which was accepted, came in.
+    pub(crate) const fn heard(self) -> bool {
+        self.0 & Self::HEARD != 0
+    }
+
+    /// Whether what crosses on the connection belongs to a session that was not admitted.
+    pub(crate) const fn refused(self) -> bool {
+        self.0 & Self::REFUSED != 0
     }
 
     /// The same, with the mark that several descriptors have it.
@@ -174,6 +223,26 @@ pub(crate) fn clear_gap(fd: c_int) {
     }
 }
 
+/// Notes whether the last bytes that crossed on `fd` came in.
+pub(crate) fn set_heard(fd: c_int, heard: bool) {
+    set_mark(fd, Entry::HEARD, heard);
+}
+
+/// Notes whether what crosses on `fd` belongs to a session that was not admitted.
+pub(crate) fn set_refused(fd: c_int, refused: bool) {
+    set_mark(fd, Entry::REFUSED, refused);
+}
+
+fn set_mark(fd: c_int, mark: u64, on: bool) {
+    if let Some(entry) = ENTRIES.get(fd) {
+        if on {
+            entry.fetch_or(mark, Ordering::Relaxed);
+        } else {
+            entry.fetch_and(!mark, Ordering::Relaxed);
+        }
+    }
+}
+
 /// Whether a descriptor other than `fd` has the same connection.
 pub(crate) fn is_elsewhere(fd: c_int, connection: u64) -> bool {
     let mut base = 0;
@@ -183,7 +252,8 @@ pub(crate) fn is_elsewhere(fd: c_int, connection: u64) -> bool {
             for at in 0..LEAF {
                 // SAFETY: a leaf that is set has LEAF entries, and is never unmapped.
                 let entry = Entry(unsafe { (*leaf.add(at)).load(Ordering::Relaxed) });
-                if entry.is_socket() && entry.connection() == connection && base + at != fd as usize {
+                let followed = entry.is_socket() || entry.is_file();
+                if followed && entry.connection() == connection && base + at != fd as usize {
                     return true;
                 }
             }

@@ -11,7 +11,9 @@
 //! - `hooks.rs` is the one table of hooks: a line of types for each symbol, and the operation that it means.
 //! - `operation/` holds what the operations do, a file for each, in terms of descriptors, payloads and addresses.
 //! - `library.rs` is the state of the process: whether koala is active, the log, what happens at `fork`.
+//! - `admission.rs` decides which sessions are recorded when the log is short of room, or a sample is wanted.
 //! - `descriptors.rs` knows what each descriptor is; `thread.rs` what each thread is doing.
+//! - `start.rs` starts the agent, where no command line did.
 //! - `symbol.rs` finds the functions behind the hooks, `sys.rs` makes system calls without libc, `attach.rs`
 //!   gets the log from the agent.
 //!
@@ -31,12 +33,15 @@
 )]
 
 mod address;
+mod admission;
 mod attach;
 mod descriptors;
 mod environment;
 mod hooks;
 mod library;
+mod lineage;
 mod operation;
+mod start;
 mod symbol;
 mod sys;
 mod thread;

@@ -1,16 +1,19 @@
 //! The state of the process: whether koala is active, and where it writes.
 
 use core::cell::UnsafeCell;
-use core::ffi::{CStr, c_int, c_void};
+use core::ffi::{CStr, c_char, c_int, c_void};
 use core::mem::MaybeUninit;
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
-use koala_events::{EventKind, Pending, Record, ReplayTable, Source, Writer, flags};
+use koala_events::{Arena, EventKind, Pending, Record, ReplayTable, Source, Writer, flags};
 
+use crate::admission;
 use crate::attach;
 use crate::descriptors::{self, Entry};
 use crate::environment::{self, Mode};
+use crate::lineage::{self, Origin};
+use crate::start;
 use crate::symbol::Symbol;
 use crate::sys::{self, nr};
 use crate::thread::Thread;
@@ -29,6 +32,20 @@ static STATE: AtomicU32 = AtomicU32::new(FRESH);
 static REPLAYING: AtomicU32 = AtomicU32::new(0);
 /// A word that is zero in a forked child; null where the kernel can't do that.
 static SAME_PROCESS: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
+/// How often the agent was asked for its log in vain, and when (in nanoseconds since 1970) it may be asked again.
+static FAILURES: AtomicU32 = AtomicU32::new(0);
+static NEXT_TRY: AtomicU64 = AtomicU64::new(0);
+/// What a [`EventKind::Fork`] tells of a program that can't be covered: it gets privileges by its file.
+const PRIVILEGED: i64 = 1;
+/// After so many failures there is no agent to be had.
+const TRIES: u32 = 10;
+/// The first pause between two tries, in nanoseconds; each is twice as long as the one before.
+const PAUSE: u64 = 20_000_000;
+
+/// How long, in nanoseconds, to wait before looking whether an agent that was started answers, and how often.
+const START_NAP: i64 = 2_000_000;
+const START_LOOKS: u32 = 400;
+
 /// The key by which the end of threads is noticed, plus one; 0 if there is none.
 static THREAD_KEY: AtomicU32 = AtomicU32::new(0);
 
@@ -48,6 +65,17 @@ pub(crate) extern "C" fn constructor() {
 #[used]
 #[unsafe(link_section = ".init_array")]
 static CONSTRUCTOR: extern "C" fn() = constructor;
+
+/// Runs when the process ends by exit(3).
+#[cfg(all(panic = "abort", not(test)))]
+extern "C" fn destructor() {
+    crate::operation::totals::at_exit();
+}
+
+#[cfg(all(panic = "abort", not(test)))]
+#[used]
+#[unsafe(link_section = ".fini_array")]
+static DESTRUCTOR: extern "C" fn() = destructor;
 
 /// Reads the environment, once.
 #[cold]
@@ -78,7 +106,13 @@ pub(crate) fn is_active() -> bool {
         return false;
     }
     let thread = Thread::current();
-    !(thread.looking_up() || thread.may_be_vforked() && is_vfork_child(thread))
+    !(thread.looking_up() || thread.resolving() || thread.vforked() != 0 && is_vfork_child(thread))
+}
+
+/// Whether this is the child of a vfork, which runs in its parent's memory.
+pub(crate) fn is_in_vfork_child() -> bool {
+    let thread = Thread::current();
+    thread.vforked() != 0 && is_vfork_child(thread)
 }
 
 /// Whether children are to be covered: also those that a vfork child becomes.
@@ -98,17 +132,10 @@ pub(crate) fn is_replaying() -> bool {
 
 #[cold]
 fn is_vfork_child(thread: &Thread) -> bool {
-    if STATE.load(Ordering::Acquire) != ATTACHED {
-        // There is nothing yet that the child could spoil.
-        return false;
-    }
-    // SAFETY: ATTACHED was seen.
-    let pid = unsafe { writer() }.pid();
-    if sys::getpid() != pid {
+    if sys::getpid() != thread.vforked() {
         // A forked child, which has its own memory, is no vfork child.
         return is_same_process();
     }
-    environment::free_left();
     thread.leave_vfork();
     false
 }
@@ -150,6 +177,9 @@ pub(crate) fn log_if_attached() -> Option<Log> {
 
 #[cold]
 fn attach_once() -> bool {
+    if FAILURES.load(Ordering::Relaxed) != 0 && sys::now() < NEXT_TRY.load(Ordering::Relaxed) {
+        return false;
+    }
     // A signal handler that sends would wait for the thread that it has interrupted; one that jumps out would
     // leave the others waiting.
     let blocked = sys::SignalsBlocked::new();
@@ -171,19 +201,61 @@ fn attach_alone() -> bool {
             Err(_) => return false,
         }
     }
-    let Some(arena) = environment::runtime_dir().and_then(attach::attach) else {
-        STATE.store(ALONE, Ordering::Release);
+    let began = sys::now();
+    let Some((arena, process)) = environment::runtime_dir().and_then(attach_or_start) else {
+        failed(began);
         return false;
     };
-    // SAFETY: only the thread that moved STATE to ATTACHING comes here, once.
-    unsafe { (*WRITER.0.get()).write(Writer::new(arena, sys::getpid())) };
+    // SAFETY: only the thread that moved STATE to ATTACHING comes here, and once it succeeds never again.
+    unsafe { (*WRITER.0.get()).write(Writer::numbered(arena, sys::getpid(), process)) };
     SAME_PROCESS.store(sys::wiped_on_fork().cast_mut(), Ordering::Relaxed);
     watch_threads();
     STATE.store(ATTACHED, Ordering::Release);
     if let Some(log) = log() {
-        log.announce(0);
+        let (origin, extra) = match lineage::told() {
+            None => (0, 0),
+            Some(told) if told.pid == sys::getpid() => (told.number, flags::EXECUTES),
+            Some(told) => (told.number, 0),
+        };
+        log.announce(origin, extra, 0);
     }
     true
+}
+
+/// Gets the log from the agent; where there is none, and none but this library to start one, from a new one.
+fn attach_or_start(runtime_dir: &[u8]) -> Option<(Arena, u64)> {
+    let Some(to) = environment::record_to().filter(|_| !is_replaying()) else {
+        return attach::attach(runtime_dir);
+    };
+    // A directory of somebody else's holds an agent of somebody else's.
+    if !sys::is_ours_if_there(runtime_dir) {
+        return None;
+    }
+    let log = attach::attach(runtime_dir);
+    if log.is_some() || !start::start(runtime_dir, to) {
+        return log;
+    }
+    for _ in 0..START_LOOKS {
+        let nap = sys::TimeSpec { seconds: 0, nanoseconds: START_NAP };
+        // SAFETY: a time of ours; what is left of an interrupted sleep is not asked for.
+        unsafe { sys::call(nr::__NR_nanosleep, [&raw const nap as usize, 0, 0, 0, 0, 0]) };
+        let log = attach::attach(runtime_dir);
+        if log.is_some() {
+            return log;
+        }
+    }
+    None
+}
+
+/// The agent could not be had: it is asked again, but neither often nor for ever.
+fn failed(began: u64) {
+    let now = sys::now();
+    // One that does not answer at all has cost the program seconds.
+    let slow = now.saturating_sub(began) > 1_000_000_000;
+    let failures = FAILURES.load(Ordering::Relaxed) + if slow { TRIES / 2 } else { 1 };
+    FAILURES.store(failures, Ordering::Relaxed);
+    NEXT_TRY.store(now.saturating_add(PAUSE << failures.min(TRIES)), Ordering::Relaxed);
+    STATE.store(if failures >= TRIES { ALONE } else { READY }, Ordering::Release);
 }
 
 /// A process that was forked from one that was attached becomes one of its own. The child has one thread.
@@ -192,6 +264,9 @@ pub(crate) fn forked() {
     // The thread of the parent that was attaching does not exist here. What it has opened is the child's to
     // close with the rest: it is marked close-on-exec.
     let _ = STATE.compare_exchange(ATTACHING, READY, Ordering::Relaxed, Ordering::Relaxed);
+    let thread = Thread::current();
+    let number = thread.child();
+    thread.leave_vfork();
     if STATE.load(Ordering::Acquire) != ATTACHED {
         return;
     }
@@ -201,15 +276,85 @@ pub(crate) fn forked() {
     if writer.pid() == pid {
         return;
     }
-    let parent = writer.forked(pid);
+    let parent = writer.forked(pid, number);
     let word = SAME_PROCESS.load(Ordering::Relaxed);
     if !word.is_null() {
         // SAFETY: a page that is never unmapped.
         unsafe { &*word }.store(1, Ordering::Relaxed);
     }
-    let thread = Thread::current();
-    thread.leave_vfork();
-    Log { writer, thread }.announce(parent);
+    let parents = i64::from(thread.log.tid());
+    Log { writer, thread }.announce(parent, 0, parents);
+}
+
+/// The thread is about to make a process, which `executes` another program at once or does not: tells the log, and
+/// returns the number of the process there. 0 if there is no log yet.
+pub(crate) fn before_child(executes: bool) -> u64 {
+    if !is_active() {
+        return 0;
+    }
+    let Some(log) = log_if_attached() else { return 0 };
+    let number = log.writer.arena().next_process();
+    log.tell_of_child(number, executes, 0);
+    number
+}
+
+/// The process was made, with this id, or (`-errno`) it was not.
+pub(crate) fn after_child(number: u64, executes: bool, result: c_int) {
+    if number != 0
+        && let Some(log) = log_if_attached()
+    {
+        log.tell_of_child(number, executes, i64::from(result));
+    }
+}
+
+/// What this process tells those that it executes or starts of where they come from.
+pub(crate) fn own_origin() -> Option<Origin> {
+    if STATE.load(Ordering::Acquire) != ATTACHED {
+        return lineage::told();
+    }
+    // SAFETY: ATTACHED was seen.
+    let writer = unsafe { writer() };
+    Some(Origin { number: writer.process(), pid: writer.pid() })
+}
+
+/// The process is about to become another program: tells which connections that one will have.
+pub(crate) fn about_to_execute() {
+    let Some(log) = log_if_attached() else { return };
+    let mut connections = [0u8; 4096];
+    let mut places = connections.chunks_exact_mut(8);
+    let mut length = 0;
+    descriptors::each(0, u32::MAX, |fd| {
+        let entry = descriptors::get(fd);
+        if lineage::stays_open(fd, entry)
+            && let Some(place) = places.next()
+        {
+            for (to, from) in place.iter_mut().zip(entry.connection().to_le_bytes()) {
+                *to = from;
+            }
+            length += 8;
+        }
+    });
+    log.tell_of_execution(0, connections.get(..length).unwrap_or(&[]));
+}
+
+/// Tells the agent of a program that is about to be executed and can't be covered, because the system ignores
+/// LD_PRELOAD where a program gets privileges by its file (ld.so(8), secure-execution mode).
+///
+/// # Safety
+///
+/// `path` must be null or a C string.
+pub(crate) unsafe fn report_privileged(path: *const c_char) {
+    if path.is_null() || STATE.load(Ordering::Acquire) != ATTACHED {
+        return;
+    }
+    // SAFETY: the caller's promise.
+    if unsafe { sys::gives_privileges(path) }
+        && let Some(log) = log_if_attached()
+    {
+        // SAFETY: the caller's promise.
+        let path = unsafe { CStr::from_ptr(path) }.to_bytes();
+        log.tell_of_execution(PRIVILEGED, path.get(..log.max_payload()).unwrap_or(path));
+    }
 }
 
 /// Arranges for `thread_ended` to be called.
@@ -262,6 +407,16 @@ impl Log {
         self.writer.arena().replay_table()
     }
 
+    /// The log's memory.
+    pub(crate) fn arena(&self) -> &'static Arena {
+        self.writer.arena()
+    }
+
+    /// The thread that writes.
+    pub(crate) fn thread(&self) -> &'static Thread {
+        self.thread
+    }
+
     /// A number for a new connection.
     pub(crate) fn new_connection(&self) -> u64 {
         self.writer.arena().next_connection()
@@ -292,6 +447,9 @@ impl Log {
         if self.thread.begin_watch() {
             self.watch_thread();
         }
+        if !admission::is_written(self, kind, fd, entry, capacity) {
+            return None;
+        }
         let gap = if entry.gap() { flags::GAP_BEFORE } else { 0 };
         let datagram = if entry.datagram() { flags::DATAGRAM } else { 0 };
         let record = Record {
@@ -304,13 +462,33 @@ impl Log {
             result: 0,
             time,
         };
-        let pending = self.writer.begin(&self.thread.log, sys::gettid, &record, capacity);
+        let mut pending = self.writer.begin(&self.thread.log, sys::gettid, &record, capacity);
+        if pending.is_none() {
+            pending = admission::wait_for_room(self, || {
+                self.writer.begin(&self.thread.log, sys::gettid, &record, capacity)
+            });
+        }
         if pending.is_none() {
             descriptors::mark_gap(fd);
         } else if entry.gap() {
             descriptors::clear_gap(fd);
         }
         pending
+    }
+
+    /// Says that from here on, what crosses on the connection of `fd` is passed over.
+    pub(crate) fn mark_not_admitted(&self, fd: c_int, entry: Entry) {
+        let record = Record {
+            kind: EventKind::Gap,
+            source: Source::Libc,
+            flags: flags::NOT_ADMITTED,
+            context: 0,
+            connection: entry.connection(),
+            fd,
+            result: -1,
+            time: sys::now(),
+        };
+        self.writer.append(&self.thread.log, sys::gettid, &record, &[]);
     }
 
     /// Appends an event.
@@ -324,15 +502,25 @@ impl Log {
         time: u64,
         payload: &[u8],
     ) {
-        if let Some(pending) = self.begin(kind, fd, entry, 0, time, payload.len()) {
-            // SAFETY: the record has room for the payload, and is not part of it.
-            unsafe { sys::copy(payload.as_ptr(), pending.payload(), payload.len()) };
-            pending.commit(result, payload.len());
-        }
+        Self::complete(self.begin(kind, fd, entry, 0, time, payload.len()), result, payload);
     }
 
-    /// Says that this process is covered from now on.
-    fn announce(&self, parent: u64) {
+    fn tell_of_child(&self, number: u64, executes: bool, result: i64) {
+        let child = Entry::UNKNOWN.connected(number, false);
+        let extra_flags = if executes { flags::EXECUTES } else { 0 };
+        let pending = self.begin(EventKind::Fork, -1, child, extra_flags, sys::now(), 0);
+        Self::complete(pending, result, &[]);
+    }
+
+    fn tell_of_execution(&self, result: i64, payload: &[u8]) {
+        let own = Entry::UNKNOWN.connected(self.writer.process(), false);
+        let pending = self.begin(EventKind::Fork, -1, own, flags::EXECUTES, sys::now(), payload.len());
+        Self::complete(pending, result, payload);
+    }
+
+    /// Says that this process is covered from now on: where it comes from, whether it executes another program,
+    /// and which thread of its parent has forked it.
+    fn announce(&self, origin: u64, extra_flags: u16, thread: i64) {
         let mut path = [0u8; 256];
         // SAFETY: a name that ends, and a buffer of ours with its size.
         let length = unsafe {
@@ -341,9 +529,19 @@ impl Log {
             sys::call(nr::__NR_readlinkat, [at_cwd, name, path.as_mut_ptr() as usize, path.len(), 0, 0])
         };
         let length = if length < 0 { 0 } else { length as usize };
-        let parent = Entry::UNKNOWN.connected(parent, false);
+        let origin = Entry::UNKNOWN.connected(origin, false);
         let payload = path.get(..length).unwrap_or(&[]);
-        self.append(EventKind::Process, -1, parent, 0, sys::now(), payload);
+        let pending = self.begin(EventKind::Process, -1, origin, extra_flags, sys::now(), payload.len());
+        Self::complete(pending, thread, payload);
+    }
+
+    /// Ends a record that was begun with room for the payload.
+    fn complete(pending: Option<Pending>, result: i64, payload: &[u8]) {
+        if let Some(pending) = pending {
+            // SAFETY: the record has room for the payload, and is not part of it.
+            unsafe { sys::copy(payload.as_ptr(), pending.payload(), payload.len()) };
+            pending.commit(result, payload.len());
+        }
     }
 
     #[cold]

@@ -44,8 +44,25 @@ impl Symbol {
         }
     }
 
+    /// Whether it is there; that it is not, is nothing to tell the agent.
+    pub(crate) fn exists(&self) -> bool {
+        let mut address = self.address.load(Ordering::Relaxed);
+        if address.is_null() {
+            address = self.find();
+        }
+        !address.is_null() && address != missing()
+    }
+
     #[cold]
     fn look_up(&self) -> *mut c_void {
+        let address = self.find();
+        if self.address.load(Ordering::Relaxed) == missing() {
+            crate::library::report_unresolved(self.name);
+        }
+        address
+    }
+
+    fn find(&self) -> *mut c_void {
         let thread = Thread::current();
         // dlsym may call malloc, malloc the program's allocator, and that one of our hooks: which then has to
         // do without.
@@ -56,7 +73,6 @@ impl Symbol {
         let address = thread.while_looking_up(|| unsafe { dlsym(NEXT, self.name.as_ptr()) });
         if address.is_null() {
             self.address.store(missing(), Ordering::Relaxed);
-            crate::library::report_unresolved(self.name);
         } else {
             self.address.store(address, Ordering::Relaxed);
         }
@@ -85,6 +101,13 @@ impl Unavailable for isize {
     fn unavailable() -> Self {
         sys::set_errno(sys::error::ENOSYS as c_int);
         -1
+    }
+}
+
+impl Unavailable for *mut c_void {
+    fn unavailable() -> Self {
+        sys::set_errno(sys::error::ENOSYS as c_int);
+        ptr::null_mut()
     }
 }
 

@@ -2,7 +2,7 @@
 //! `errno`. Results are the kernel's: a value, or `-errno`.
 
 use core::arch::asm;
-use core::ffi::{c_int, c_void};
+use core::ffi::{c_char, c_int, c_void};
 use core::sync::atomic::{AtomicU64, Ordering};
 
 pub(crate) use linux_raw_sys::errno as error;
@@ -30,6 +30,22 @@ pub(crate) struct Message {
     pub(crate) control: *mut u8,
     pub(crate) control_length: usize,
     pub(crate) flags: c_int,
+}
+
+/// `struct mmsghdr` (sendmmsg(2)).
+#[repr(C)]
+pub(crate) struct MessageEntry {
+    pub(crate) message: Message,
+    /// What the call did with the message: bytes.
+    pub(crate) length: u32,
+}
+
+/// Whether there may be memory at this address: not at null, and not where the kernel reports its errors. Programs pass
+/// such pointers on purpose, and are to get EFAULT and not a signal.
+#[inline]
+pub(crate) fn is_plausible<T>(pointer: *const T) -> bool {
+    const PAGE: usize = 4096;
+    (PAGE..usize::MAX - PAGE).contains(&pointer.addr())
 }
 
 /// `struct timespec`.
@@ -90,6 +106,60 @@ pub(crate) fn gettid() -> u32 {
 pub(crate) fn close(fd: c_int) {
     // SAFETY: the caller's own descriptor.
     unsafe { call(nr::__NR_close, [fd as usize, 0, 0, 0, 0, 0]) };
+}
+
+/// The inode of a socket, which no other socket of the machine has; `None` if `fd` is none.
+pub(crate) fn socket_inode(fd: c_int) -> Option<u64> {
+    // SAFETY: a struct of numbers, for which zeros are valid.
+    let mut stat: nr::stat = unsafe { core::mem::zeroed() };
+    // SAFETY: the kernel fills a struct of ours.
+    let result = unsafe { call(nr::__NR_fstat, [fd as usize, &raw mut stat as usize, 0, 0, 0, 0]) };
+    (result == 0 && stat.st_mode & nr::S_IFMT == nr::S_IFSOCK).then_some(stat.st_ino)
+}
+
+/// Whether an exec closes the descriptor (or it is none).
+pub(crate) fn closes_on_exec(fd: c_int) -> bool {
+    // SAFETY: takes numbers only.
+    let flags = unsafe { call(nr::__NR_fcntl, [fd as usize, nr::F_GETFD as usize, 0, 0, 0, 0]) };
+    flags < 0 || flags as u32 & nr::FD_CLOEXEC != 0
+}
+
+/// Whether who executes the file of this path becomes somebody else (execve(2), set-user-ID and set-group-ID).
+///
+/// # Safety
+///
+/// `path` must be a C string.
+pub(crate) unsafe fn gives_privileges(path: *const c_char) -> bool {
+    // SAFETY: a struct of numbers, for which zeros are valid.
+    let mut stat: nr::stat = unsafe { core::mem::zeroed() };
+    let into = &raw mut stat as usize;
+    // SAFETY: the caller's promise, and a struct of ours that the kernel fills.
+    let result = unsafe { call(nr::__NR_newfstatat, [nr::AT_FDCWD as usize, path as usize, into, 0, 0, 0]) };
+    if result != 0 || stat.st_mode & nr::S_IFMT != nr::S_IFREG {
+        return false;
+    }
+    // SAFETY: these take no arguments.
+    let (user, group) = unsafe { (call(nr::__NR_geteuid, [0; 6]), call(nr::__NR_getegid, [0; 6])) };
+    // The group's bit without its right to execute means something else (stat(2), mandatory locking).
+    const GROUP: u32 = nr::S_ISGID | nr::S_IXGRP;
+    stat.st_mode & nr::S_ISUID != 0 && stat.st_uid as isize != user
+        || stat.st_mode & GROUP == GROUP && stat.st_gid as isize != group
+}
+
+/// Whether `fd` is a regular file.
+pub(crate) fn is_regular(fd: c_int) -> bool {
+    let mut status = core::mem::MaybeUninit::<nr::stat>::zeroed();
+    // SAFETY: the kernel fills in a `struct stat`, for which there is room.
+    let result = unsafe { call(nr::__NR_fstat, [fd as usize, status.as_mut_ptr() as usize, 0, 0, 0, 0]) };
+    // SAFETY: zeros are a valid `struct stat`, and so is what the kernel writes.
+    result >= 0 && unsafe { status.assume_init() }.st_mode & nr::S_IFMT == nr::S_IFREG
+}
+
+/// Whether calls on `fd` wait: it is open, and lacks the flag `O_NONBLOCK`.
+pub(crate) fn is_blocking(fd: c_int) -> bool {
+    // SAFETY: takes numbers only.
+    let flags = unsafe { call(nr::__NR_fcntl, [fd as usize, nr::F_GETFL as usize, 0, 0, 0, 0]) };
+    flags >= 0 && flags as u32 & nr::O_NONBLOCK == 0
 }
 
 /// mmap(2) of new private memory, zeroed; null if there is none.
@@ -171,6 +241,30 @@ pub(crate) fn now() -> u64 {
         unsafe { core::mem::transmute::<*mut c_void, ClockGetTime>(clock)(0, &raw mut time) };
     }
     (time.seconds as u64).wrapping_mul(1_000_000_000).wrapping_add(time.nanoseconds as u64)
+}
+
+/// Whether the directory belongs to this process's user, or is not there.
+pub(crate) fn is_ours_if_there(path: &[u8]) -> bool {
+    let mut name = [0u8; 1024];
+    if path.len() >= name.len() {
+        return false;
+    }
+    for (to, from) in name.iter_mut().zip(path) {
+        *to = *from;
+    }
+    /// `STATX_UID` (statx(2)), `AT_SYMLINK_NOFOLLOW`, and where the owner is in `struct statx`, in words.
+    const UID: usize = 8;
+    const NO_FOLLOW: usize = 0x100;
+    const OWNER: usize = 5;
+    let mut stat = [0u32; 64];
+    let into = stat.as_mut_ptr() as usize;
+    // SAFETY: a path of ours that ends, and 256 bytes for what the kernel says.
+    let result = unsafe {
+        call(nr::__NR_statx, [nr::AT_FDCWD as usize, name.as_ptr() as usize, NO_FOLLOW, UID, into, 0])
+    };
+    // SAFETY: takes no arguments.
+    let user = unsafe { call(nr::__NR_geteuid, [0; 6]) };
+    result == -(error::ENOENT as isize) || (result == 0 && stat.get(OWNER) == Some(&(user as u32)))
 }
 
 /// `errno` of this thread.

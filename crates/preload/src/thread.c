@@ -7,7 +7,7 @@
 
 /* Storage for `Thread` of thread.rs, which checks the size. Zeroed at thread start; no call into libc is ever
  * made to reach it, so that a signal handler may. */
-static __thread unsigned long storage[8] __attribute__((tls_model("initial-exec"), aligned(64)));
+static __thread unsigned long storage[16] __attribute__((tls_model("initial-exec"), aligned(64)));
 
 HIDDEN void *koala_thread(void)
 {
@@ -20,6 +20,12 @@ extern char **environ __attribute__((weak));
 HIDDEN char **koala_environ(void)
 {
     return &environ ? environ : NULL;
+}
+
+HIDDEN void koala_exchange_environ(char **from, char **to)
+{
+    if (&environ && environ == from)
+        environ = to;
 }
 
 /* exec(3): the variadic forms, as vectors. The arrays live on the stack: exec must not allocate, it may run
@@ -63,4 +69,82 @@ HIDDEN int koala_execle(const char *path, const char *argument, ...)
     char *const *envp = va_arg(list, char *const *);
     va_end(list);
     return koala_execve(path, argv, envp);
+}
+
+/* dprintf(3) on a socket: libc would write to it by itself, past every hook. So it formats, and koala writes. */
+HIDDEN void *koala_function(int which);
+HIDDEN _Bool koala_is_followed(int fd);
+HIDDEN int koala_print(int fd, const char *text, int length);
+HIDDEN char *koala_allocate(size_t size);
+HIDDEN void koala_free(char *memory, size_t size);
+
+typedef int vdprintf_function(int, const char *, va_list);
+typedef int vdprintf_chk_function(int, int, const char *, va_list);
+typedef int vsnprintf_function(char *, size_t, const char *, va_list);
+typedef int vsnprintf_chk_function(char *, size_t, int, size_t, const char *, va_list);
+
+/* `flag` is that of the fortified forms, and negative in the others. */
+static int format_into(char *to, size_t size, int flag, const char *format, va_list list)
+{
+    void *function = koala_function(flag < 0 ? 2 : 3);
+    if (!function)
+        return -1;
+    if (flag < 0)
+        return ((vsnprintf_function *)function)(to, size, format, list);
+    return ((vsnprintf_chk_function *)function)(to, size, flag, size, format, list);
+}
+
+static int print(int fd, int flag, const char *format, va_list list)
+{
+    char text[1024];
+    va_list copy;
+    if (!koala_is_followed(fd)) {
+        void *function = koala_function(flag < 0 ? 0 : 1);
+        if (!function)
+            return -1;
+        if (flag < 0)
+            return ((vdprintf_function *)function)(fd, format, list);
+        return ((vdprintf_chk_function *)function)(fd, flag, format, list);
+    }
+    va_copy(copy, list);
+    int length = format_into(text, sizeof text, flag, format, copy);
+    va_end(copy);
+    if (length < 0 || (size_t)length < sizeof text)
+        return length < 0 ? length : koala_print(fd, text, length);
+    size_t size = (size_t)length + 1;
+    char *large = koala_allocate(size);
+    if (!large)
+        return -1;
+    length = format_into(large, size, flag, format, list);
+    int result = length < 0 ? length : koala_print(fd, large, length);
+    koala_free(large, size);
+    return result;
+}
+
+HIDDEN int koala_vdprintf(int fd, const char *format, va_list list)
+{
+    return print(fd, -1, format, list);
+}
+
+HIDDEN int koala_vdprintf_chk(int fd, int flag, const char *format, va_list list)
+{
+    return print(fd, flag < 0 ? 0 : flag, format, list);
+}
+
+HIDDEN int koala_dprintf(int fd, const char *format, ...)
+{
+    va_list list;
+    va_start(list, format);
+    int result = print(fd, -1, format, list);
+    va_end(list);
+    return result;
+}
+
+HIDDEN int koala_dprintf_chk(int fd, int flag, const char *format, ...)
+{
+    va_list list;
+    va_start(list, format);
+    int result = print(fd, flag < 0 ? 0 : flag, format, list);
+    va_end(list);
+    return result;
 }

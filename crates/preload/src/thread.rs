@@ -1,9 +1,12 @@
 //! What koala knows of each thread.
 
 use core::ffi::c_void;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::ptr;
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use koala_events::ThreadState;
+
+use crate::sys;
 
 unsafe extern "C" {
     /// thread.c: storage of this thread, zeroed at its start.
@@ -11,7 +14,7 @@ unsafe extern "C" {
 }
 
 /// Bytes of the storage in thread.c.
-const STORAGE: usize = 64;
+const STORAGE: usize = 128;
 
 /// The state of one thread. Zeros are its beginning. Only its own thread uses it, signal handlers included.
 #[repr(C)]
@@ -19,13 +22,22 @@ pub(crate) struct Thread {
     /// Its place in the event log.
     pub(crate) log: ThreadState,
     looking_up: AtomicU32,
-    /// 1: this thread called vfork, and may since be running as the child.
+    /// The process that called vfork on this thread, which may since be running as the child; 0 if none did.
     vforked: AtomicU32,
     /// 1: its end will be noticed.
     watched: AtomicU32,
+    /// The number in the event log of the process that the thread is making; 0 if it makes none.
+    child: AtomicU64,
+    /// 1: what the thread does belongs to a session that was not admitted.
+    refused: AtomicU32,
+    /// Memory that a vfork child has left to its parent.
+    left: AtomicPtr<u8>,
+    left_size: AtomicUsize,
+    /// Not 0: libc is looking a name up on this thread, below this address of the stack.
+    resolving: AtomicUsize,
 }
 
-const _: () = assert!(size_of::<Thread>() <= STORAGE && align_of::<Thread>() <= STORAGE);
+const _: () = assert!(size_of::<Thread>() <= STORAGE && align_of::<Thread>() <= 64);
 
 impl Thread {
     /// The thread that asks.
@@ -49,21 +61,85 @@ impl Thread {
         result
     }
 
-    /// The thread calls vfork: until it is seen to be the parent again, it may be the child, which shares this
-    /// memory, and whose calls are not its parent's.
-    pub(crate) fn enter_vfork(&self) {
-        self.vforked.store(1, Ordering::Relaxed);
-    }
-
-    /// Whether the thread may be running as the child of its vfork.
+    /// Whether libc is looking a name up on this thread: what is called meanwhile is part of that.
     #[inline]
-    pub(crate) fn may_be_vforked(&self) -> bool {
-        self.vforked.load(Ordering::Relaxed) != 0
+    pub(crate) fn resolving(&self) -> bool {
+        self.resolving.load(Ordering::Relaxed) != 0 && self.is_below()
     }
 
-    /// The thread is the parent again.
+    /// Whether the look-up is still under way: a signal handler that jumped out of it left its part of the stack.
+    #[cold]
+    #[inline(never)]
+    fn is_below(&self) -> bool {
+        let here = 0u8;
+        let below = (&raw const here as usize) < self.resolving.load(Ordering::Relaxed);
+        if !below {
+            self.resolving.store(0, Ordering::Relaxed);
+        }
+        below
+    }
+
+    /// Runs libc's look-up of a name.
+    #[inline(never)]
+    pub(crate) fn while_resolving<T>(&self, look_up: impl FnOnce() -> T) -> T {
+        let here = 0u8;
+        let before = self.resolving.swap(&raw const here as usize, Ordering::Relaxed);
+        let result = look_up();
+        self.resolving.store(before, Ordering::Relaxed);
+        result
+    }
+
+    /// The thread of the process `pid` calls vfork: until it is seen to be the parent again, it may be the child,
+    /// which shares this memory, and whose calls are not its parent's.
+    pub(crate) fn enter_vfork(&self, pid: u32) {
+        self.vforked.store(pid, Ordering::Relaxed);
+    }
+
+    /// The process that called vfork, where the thread may be running as its child; else 0.
+    #[inline]
+    pub(crate) fn vforked(&self) -> u32 {
+        self.vforked.load(Ordering::Relaxed)
+    }
+
+    /// The thread is the parent again, or a forked child's.
     pub(crate) fn leave_vfork(&self) {
         self.vforked.store(0, Ordering::Relaxed);
+        self.child.store(0, Ordering::Relaxed);
+        self.leave_memory(ptr::null_mut(), 0);
+    }
+
+    /// The thread makes a process with this number in the event log; 0: it does not any more.
+    pub(crate) fn set_child(&self, number: u64) {
+        self.child.store(number, Ordering::Relaxed);
+    }
+
+    /// The number of the process that the thread is making; 0 if it makes none.
+    pub(crate) fn child(&self) -> u64 {
+        self.child.load(Ordering::Relaxed)
+    }
+
+    /// Keeps memory of `sys::allocate` until the thread is the parent of its vfork again, and frees what was
+    /// kept before.
+    pub(crate) fn leave_memory(&self, memory: *mut u8, size: usize) {
+        let before = self.left.swap(memory, Ordering::Relaxed);
+        let before_size = self.left_size.swap(size, Ordering::Relaxed);
+        if !before.is_null() {
+            // SAFETY: the exec that used it is over: this thread, which made it, is here.
+            unsafe { sys::free(before, before_size) };
+        }
+    }
+
+    /// Notes whether what the thread does belongs to a session that was not admitted.
+    pub(crate) fn set_refused(&self, refused: bool) {
+        if self.refused() != refused {
+            self.refused.store(u32::from(refused), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether what the thread does belongs to a session that was not admitted.
+    #[inline]
+    pub(crate) fn refused(&self) -> bool {
+        self.refused.load(Ordering::Relaxed) != 0
     }
 
     /// True once: the caller is to arrange that the thread's end is noticed.

@@ -1,6 +1,7 @@
 //! Both directions of a connection: which bytes are which message, and which response answers which request.
 
-use crate::{Detection, Expected, Protocol, RequestFramer, ResponseFramer, Step, detect_request};
+use crate::packets::Packets;
+use crate::{Detection, Expected, Protocol, RequestFramer, ResponseFramer, Step, detect_request, mysql};
 use alloc::{boxed::Box, collections::VecDeque, string::String, vec::Vec};
 
 /// What the first bytes of a piece are.
@@ -14,7 +15,7 @@ pub struct Part {
     pub ends: bool,
     /// Of a response: no request was waiting for it (a greeting, a push).
     pub unasked: bool,
-    /// Of a request: no response will come.
+    /// Of a request: no response will come, or no more of it than came already.
     pub unanswered: bool,
     /// All messages before this one have ended, as the change of direction tells (only where no protocol does).
     pub ends_earlier: bool,
@@ -30,6 +31,9 @@ pub enum End {
     /// There is none.
     Idle,
 }
+
+/// As much of a greeting is kept: what is looked for in it stands far before.
+const GREETING_MAX: usize = 256;
 
 /// A connection, seen by who listens to both of its sides.
 ///
@@ -54,11 +58,15 @@ pub struct Conversation {
     protocol: Protocol,
     /// The first bytes of the client, while they are too few to tell the protocol.
     prefix: Vec<u8>,
+    /// The first bytes of a server that spoke first, as long as they may be a greeting that is known.
+    greeting: Vec<u8>,
     encryption: Option<Box<Encryption>>,
     /// The stream has switched to another protocol: what was asked before gets no answer.
     switched: bool,
     /// Bytes are missing: the protocol is looked for again at the next request.
     lost: bool,
+    /// What goes on with that request, where the protocol is only told when a connection begins.
+    resume: Option<Box<(RequestFramer, ResponseFramer)>>,
 }
 
 #[derive(Clone, Debug)]
@@ -102,9 +110,11 @@ impl Conversation {
             last: Side::Nobody,
             protocol: Protocol::Raw,
             prefix: Vec::new(),
+            greeting: Vec::new(),
             encryption: None,
             switched: false,
             lost: false,
+            resume: None,
         }
     }
 
@@ -138,9 +148,14 @@ impl Conversation {
     pub fn request(&mut self, bytes: &[u8]) -> Part {
         if self.lost && self.last != Side::Requester {
             // The first request after bytes were lost; the responses before it have their direction.
+            let resume = self.resume.take();
             *self = Self { encryption: self.encryption.take(), protocol: self.protocol, ..Self::new() };
             self.mode = if self.encrypted() { Mode::Raw } else { Mode::Detecting };
             self.last = Side::Responder;
+            if let Some(resume) = resume {
+                self.mode = Mode::Framed;
+                (self.requests, self.responses) = *resume;
+            }
         }
         if self.mode == Mode::Detecting
             && let Some(part) = self.detect(bytes)
@@ -152,6 +167,13 @@ impl Conversation {
 
     /// Looks for the protocol; says what the bytes are if it is not known yet.
     fn detect(&mut self, bytes: &[u8]) -> Option<Part> {
+        let greeting = core::mem::take(&mut self.greeting);
+        if mysql::is_greeting(&greeting) {
+            self.speak(Protocol::MySql);
+            let requests = mysql::Requests::greeted(mysql::greeting(&greeting));
+            self.requests = RequestFramer::MySql(Packets::new(requests));
+            return None;
+        }
         let earlier = self.prefix.len();
         let detection = if earlier == 0 {
             detect_request(bytes)
@@ -172,10 +194,7 @@ impl Conversation {
                 self.mode = Mode::Raw;
             }
             Detection::Is(protocol) => {
-                self.mode = Mode::Framed;
-                self.protocol = protocol;
-                self.requests = RequestFramer::new(protocol);
-                self.responses = ResponseFramer::new(protocol);
+                self.speak(protocol);
                 if earlier > 0 {
                     let begun = self.prefix.get(..earlier).unwrap_or_default();
                     self.requests.push(begun);
@@ -187,6 +206,13 @@ impl Conversation {
         }
         self.prefix = Vec::new();
         None
+    }
+
+    fn speak(&mut self, protocol: Protocol) {
+        self.mode = Mode::Framed;
+        self.protocol = protocol;
+        self.requests = RequestFramer::new(protocol);
+        self.responses = ResponseFramer::new(protocol);
     }
 
     fn raw_request(&mut self, bytes: &[u8]) -> Part {
@@ -228,14 +254,22 @@ impl Conversation {
         let expected = self.requests.expected();
         let mut unanswered = false;
         if !self.answered_early {
-            if ends && expected.nothing() && self.response_open.is_none() {
+            let alone = self.more.is_empty();
+            let answering = alone && self.response_open == Some(false);
+            if ends && (expected.nothing() && !answering || alone && self.responses.passed(expected)) {
                 self.unask();
+                if answering {
+                    self.response_open = None;
+                }
                 unanswered = true;
             } else {
                 *self.more.back_mut().or(self.first.as_mut()).unwrap_or(&mut Expected::default()) = expected;
             }
         }
         self.request_open = !ends;
+        if matches!(step, Step::Switch(_)) {
+            self.switch(true);
+        }
         Part { length, begins, ends, ends_earlier, unanswered, unasked: false }
     }
 
@@ -245,8 +279,13 @@ impl Conversation {
     }
 
     fn raw_response(&mut self, bytes: &[u8]) -> Part {
-        if self.mode == Mode::Detecting && !self.prefix.is_empty() {
-            self.become_raw(self.last);
+        if self.mode == Mode::Detecting {
+            if !self.prefix.is_empty() {
+                self.become_raw(self.last);
+            } else if self.last == Side::Nobody || !self.greeting.is_empty() {
+                let room = GREETING_MAX.saturating_sub(self.greeting.len()).min(bytes.len());
+                self.greeting.extend_from_slice(bytes.get(..room).unwrap_or_default());
+            }
         }
         let begins = self.last != Side::Responder;
         let unasked = match self.last {
@@ -265,7 +304,7 @@ impl Conversation {
             None => (true, self.first.is_none()),
         };
         self.response_open = Some(unasked);
-        let expected = if unasked { Expected::Message } else { self.first.unwrap_or_default() };
+        let expected = if unasked { Expected::Unasked } else { self.first.unwrap_or_default() };
         let (length, ends) = match self.responses.push(expected, bytes) {
             Step::More => (bytes.len(), false),
             Step::End(length) => {
@@ -274,20 +313,33 @@ impl Conversation {
             }
             Step::Switch(length) => {
                 self.response_ended(unasked);
-                self.become_raw(Side::Nobody);
-                self.switched = true;
-                if expected == Expected::Tunnel {
-                    self.mode = Mode::Detecting;
-                }
+                self.switch(expected == Expected::Tunnel);
                 (length, true)
             }
             Step::Invalid => {
+                // What is agreed on when a connection begins still holds for the next request.
+                let resume = self.resumed();
+                self.lost = resume.is_some();
                 self.become_raw(Side::Responder);
+                self.resume = resume;
                 self.response_open = Some(unasked);
                 (bytes.len(), false)
             }
         };
         Part { length, begins, ends, unasked, ..Part::default() }
+    }
+
+    /// From here on the stream speaks another protocol; whether it tells which by its first bytes.
+    fn switch(&mut self, tells: bool) {
+        self.become_raw(Side::Nobody);
+        self.switched = true;
+        if tells {
+            self.mode = Mode::Detecting;
+        }
+    }
+
+    fn resumed(&self) -> Option<Box<(RequestFramer, ResponseFramer)>> {
+        Some(Box::new((self.requests.resumed()?, self.responses.resumed()?)))
     }
 
     fn response_ended(&mut self, unasked: bool) {
@@ -328,7 +380,9 @@ impl Conversation {
             (Mode::Framed, None) => Side::Nobody,
         };
         let open = self.response_open;
+        let resume = self.resumed().or_else(|| self.resume.take());
         self.become_raw(last);
+        self.resume = resume;
         self.response_open = open;
         self.lost = true;
     }
@@ -344,6 +398,8 @@ impl Conversation {
         self.response_open = None;
         self.last = last;
         self.prefix = Vec::new();
+        self.greeting = Vec::new();
+        self.resume = None;
     }
 
     fn ask(&mut self, expected: Expected) {

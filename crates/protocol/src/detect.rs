@@ -1,8 +1,10 @@
 //! Which protocol a client speaks, by the first bytes that it sends.
 
-use crate::{Protocol, tls};
+use crate::{Protocol, fastcgi, memcached, mongodb, postgres, thrift, tls};
 use alloc::string::String;
 use memchr::memchr;
+
+const RAW: Detection = Detection::Is(Protocol::Raw);
 
 /// A first line longer than this is no request line.
 const LINE_MAX: usize = 16 << 10;
@@ -24,16 +26,35 @@ pub enum Detection {
 /// Tells the protocol from the first bytes that a client sent on a connection.
 ///
 /// Once it has decided, more bytes change nothing.
+///
+/// MySQL is not among what it tells: there the server speaks first, which [`Conversation`](crate::Conversation)
+/// sees.
 pub fn detect_request(first_bytes: &[u8]) -> Detection {
-    match first_bytes.first() {
+    let told = |protocol, is| match is {
+        Some(true) => Detection::Is(protocol),
+        Some(false) => RAW,
         None => Detection::NeedMore,
+    };
+    let detection = match first_bytes.first() {
+        None => return Detection::NeedMore,
         Some(0x16) => tls::detect(first_bytes),
         Some(b'*') => redis(first_bytes),
         // The only inline command that is told from other protocols made of lines.
         Some(b'P') if first_bytes.len() < 6 && b"PING\r\n".starts_with(first_bytes) => Detection::NeedMore,
         Some(b'P') if first_bytes.starts_with(b"PING\r\n") => Detection::Is(Protocol::Redis),
         Some(b'A'..=b'Z') => http(first_bytes),
-        Some(_) => Detection::Is(Protocol::Raw),
+        Some(b'a'..=b'z' | 0x80) => told(Protocol::Memcached, memcached::detect(first_bytes)),
+        Some(1) => told(Protocol::FastCgi, fastcgi::detect(first_bytes)),
+        Some(0) => match thrift::detect(first_bytes) {
+            Some(false) => told(Protocol::Postgres, postgres::detect(first_bytes)),
+            thrift => told(Protocol::Thrift, thrift),
+        },
+        Some(_) => RAW,
+    };
+    match detection {
+        // Its first bytes are a length, and may be any.
+        RAW => told(Protocol::MongoDb, mongodb::detect(first_bytes)),
+        detection => detection,
     }
 }
 
@@ -57,7 +78,6 @@ fn redis(bytes: &[u8]) -> Detection {
 /// A method, a space, and a first line that ends with `HTTP/1.x`.
 fn http(bytes: &[u8]) -> Detection {
     const METHOD_MAX: usize = 20;
-    const RAW: Detection = Detection::Is(Protocol::Raw);
     let method = bytes.iter().take_while(|byte| matches!(byte, b'A'..=b'Z' | b'-' | b'_')).count();
     if method > METHOD_MAX {
         return RAW;
@@ -91,6 +111,10 @@ mod tests {
         assert_eq!(is(b"PROPFIND /x HTTP/1.1\r\nHost: a\r\n\r\n"), Detection::Is(Protocol::Http));
         assert_eq!(is(b"*1\r\n$4\r\nPING\r\n"), Detection::Is(Protocol::Redis));
         assert_eq!(is(b"PING\r\n"), Detection::Is(Protocol::Redis));
+        assert_eq!(is(b"set a 0 0 1\r\n"), Detection::Is(Protocol::Memcached));
+        assert_eq!(is(b"gets a b\r\n"), Detection::Is(Protocol::Memcached));
+        assert_eq!(is(b"\0\0\0\x08\x04\xd2\x16\x2f"), Detection::Is(Protocol::Postgres));
+        assert_eq!(is(b"\0\0\0\x08\x04"), Detection::NeedMore);
         assert_eq!(is(b"GE"), Detection::NeedMore);
         assert_eq!(is(b"*12"), Detection::NeedMore);
         assert_eq!(is(b""), Detection::NeedMore);
@@ -101,13 +125,17 @@ mod tests {
         for bytes in [
             &b"GET key\r\n"[..],
             b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-            b"*x",
+            b"*x\r\n",
             b"*0\r\n",
             b"*1\r\n+",
             b"EHLO there\r\n",
             b"PINGS\r\n",
-            b"\x00\x00\x00\x05",
-            b"set a 0 0 1\r\n",
+            b"\x00\x00\x00\x05\xff\xff\xff\xff\x01",
+            b"set a b\r\n",
+            b"get a\n\n",
+            b"quit\r\n",
+            b"hello\r\n",
+            b"\x80\x01\0\x01\0\0\0\x04ping\0\0\0\x07\0",
         ] {
             assert_eq!(detect_request(bytes), Detection::Is(Protocol::Raw), "{}", bytes.escape_ascii());
         }
@@ -118,6 +146,9 @@ mod tests {
         fn a_decision_is_final(
             head in prop::sample::select(vec![
                 &b""[..], b"GET ", b"GET / HTTP/1.1", b"*", b"*3\r\n", b"PIN", b"\x16\x03\x01\x00\x06\x01\x00\x00\x02",
+                b"get a", b"ms k", b"stats\r", b"\x80\x01\0\x01\x08\0\0\0\0\0", b"\x01\x01\0\x01\0\x08\0\0\0",
+                b"\0\0\0\x09\x80", b"\0\0\0\x09\x82\x21", b"\0\0\0\x20\0\x03\0", b"\x30\0\0\0\x01\0\0\0\0\0\0\0\xdd\x07\0",
+                b"\x16\x03\0\0\x01\x01\0\0\0\0\0\0\xdd\x07\0", b"\0\0\x01\0\x82\x21\0\0\0\0\0\0\xdd\x07\0",
             ]),
             tail in prop::collection::vec(any::<u8>(), 0..40),
         ) {

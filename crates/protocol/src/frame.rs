@@ -1,6 +1,7 @@
 //! Where the messages of a stream begin and end.
 
-use crate::{Protocol, http, redis};
+use crate::packets::{Messages, Packets};
+use crate::{Protocol, fastcgi, http, memcached, mongodb, mysql, postgres, redis, thrift};
 
 /// What a piece of a stream did to the message that it belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,17 +20,24 @@ pub enum Step {
 /// What a request says about the response that it gets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Expected {
-    /// One message; also what is assumed where there was no request.
+    /// One message; also what is assumed of a request that is not complete.
     #[default]
     Message,
+    /// Nobody asked: one message of any kind.
+    Unasked,
     /// HTTP: a response without a body (`HEAD`).
     NoBody,
-    /// HTTP: if it succeeds, the connection is a tunnel from there on (`CONNECT`).
+    /// If it succeeds, the connection is a tunnel from there on (HTTP's `CONNECT`, PostgreSQL's request for TLS).
     Tunnel,
-    /// Redis: so many replies; out-of-band pushes are not counted.
+    /// So many replies (Redis; out-of-band pushes are not counted), completions (PostgreSQL, of what is flushed) or
+    /// ends of requests (FastCGI). None at all, in any protocol, where the request gets no response.
     Replies(u32),
     /// Redis: so many confirmations of `SUBSCRIBE` and its family.
     Confirmations(u32),
+    /// memcached: whatever comes up to the answer to `mn`.
+    Batch,
+    /// MySQL: what follows a command, given what client and server agreed on.
+    MySql(mysql::Asked),
 }
 
 impl Expected {
@@ -40,42 +48,92 @@ impl Expected {
         framer.expected()
     }
 
-    /// Whether no response comes at all (`CLIENT REPLY OFF`).
+    /// Whether no response comes at all (`CLIENT REPLY OFF`, `COM_STMT_CLOSE`, a one-way call).
     pub const fn nothing(self) -> bool {
         matches!(self, Self::Replies(0))
     }
 }
 
-/// Finds the ends of the requests of one stream, which is pushed piece by piece.
-///
-/// After a step that ended a message the rest of the piece is pushed again: it begins the next message.
-/// How the stream is cut into pieces makes no difference.
-#[derive(Clone, Debug)]
-pub enum RequestFramer {
-    /// HTTP/1.x.
-    Http(http::RequestFramer),
-    /// Redis.
-    Redis(redis::RequestFramer),
-    /// Not known: a message never ends by itself.
-    Raw,
+/// Defines the framer of one direction: a variant for each protocol.
+macro_rules! framer {
+    ($(#[$about:meta])* $name:ident { $($protocol:ident($framer:ty),)* }) => {
+        $(#[$about])*
+        #[derive(Clone, Debug)]
+        pub enum $name {
+            $(
+                #[doc = concat!("See [`Protocol::", stringify!($protocol), "`].")]
+                $protocol($framer),
+            )*
+            /// Not known: a message never ends by itself.
+            Raw,
+        }
+
+        impl $name {
+            /// A framer at the beginning of a stream.
+            pub fn new(protocol: Protocol) -> Self {
+                match protocol {
+                    $(Protocol::$protocol => Self::$protocol(Default::default()),)*
+                    Protocol::Raw => Self::Raw,
+                }
+            }
+
+            /// A framer for the next message, where the protocol cannot be told from that (it is told when a connection
+            /// begins), and what was told is known.
+            pub(crate) fn resumed(&self) -> Option<Self> {
+                match self {
+                    Self::MySql(framer) => framer.resumed().map(Self::MySql),
+                    Self::Postgres(framer) => framer.resumed().map(Self::Postgres),
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+framer! {
+    /// Finds the ends of the requests of one stream, which is pushed piece by piece.
+    ///
+    /// After a step that ended a message the rest of the piece is pushed again: it begins the next message.
+    /// How the stream is cut into pieces makes no difference.
+    RequestFramer {
+        Http(http::RequestFramer),
+        Redis(redis::RequestFramer),
+        MySql(Packets<mysql::Requests>),
+        Postgres(Packets<postgres::Requests>),
+        Memcached(memcached::RequestFramer),
+        MongoDb(Packets<mongodb::Requests>),
+        FastCgi(Packets<fastcgi::Requests>),
+        Thrift(Packets<thrift::Requests>),
+    }
+}
+
+framer! {
+    /// Finds the ends of the responses of one stream; otherwise as [`RequestFramer`].
+    ResponseFramer {
+        Http(http::ResponseFramer),
+        Redis(redis::ResponseFramer),
+        MySql(Packets<mysql::Responses>),
+        Postgres(Packets<postgres::Responses>),
+        Memcached(memcached::ResponseFramer),
+        MongoDb(Packets<mongodb::Responses>),
+        FastCgi(Packets<fastcgi::Responses>),
+        Thrift(Packets<thrift::Responses>),
+    }
 }
 
 impl RequestFramer {
-    /// A framer at the beginning of a stream.
-    pub fn new(protocol: Protocol) -> Self {
-        match protocol {
-            Protocol::Http => Self::Http(http::RequestFramer::default()),
-            Protocol::Redis => Self::Redis(redis::RequestFramer::default()),
-            Protocol::Raw => Self::Raw,
-        }
-    }
-
     /// Takes the next bytes of the stream.
     #[inline]
     pub fn push(&mut self, bytes: &[u8]) -> Step {
         match self {
             Self::Http(framer) => framer.push(bytes),
             Self::Redis(framer) => framer.push(bytes),
+            Self::MySql(framer) => framer.push(bytes),
+            Self::Postgres(framer) => framer.push(bytes),
+            Self::Memcached(framer) => framer.push(bytes),
+            Self::MongoDb(framer) => framer.push(bytes),
+            Self::FastCgi(framer) => framer.push(bytes),
+            Self::Thrift(framer) => framer.push(bytes),
             Self::Raw => Step::More,
         }
     }
@@ -86,38 +144,30 @@ impl RequestFramer {
         match self {
             Self::Http(framer) => framer.expected(),
             Self::Redis(framer) => framer.expected(),
+            Self::MySql(framer) => framer.expected,
+            Self::Postgres(framer) => framer.expected,
+            Self::Memcached(framer) => framer.expected(),
+            Self::MongoDb(framer) => framer.expected,
+            Self::FastCgi(framer) => framer.expected,
+            Self::Thrift(framer) => framer.expected,
             Self::Raw => Expected::Message,
         }
     }
 }
 
-/// Finds the ends of the responses of one stream; otherwise as [`RequestFramer`].
-#[derive(Clone, Debug)]
-pub enum ResponseFramer {
-    /// HTTP/1.x.
-    Http(http::ResponseFramer),
-    /// Redis.
-    Redis(redis::ResponseFramer),
-    /// Not known: a message never ends by itself.
-    Raw,
-}
-
 impl ResponseFramer {
-    /// A framer at the beginning of a stream.
-    pub fn new(protocol: Protocol) -> Self {
-        match protocol {
-            Protocol::Http => Self::Http(http::ResponseFramer::default()),
-            Protocol::Redis => Self::Redis(redis::ResponseFramer::default()),
-            Protocol::Raw => Self::Raw,
-        }
-    }
-
     /// Takes the next bytes of the stream; `expected` is what the request of this response says about it.
     #[inline]
     pub fn push(&mut self, expected: Expected, bytes: &[u8]) -> Step {
         match self {
             Self::Http(framer) => framer.push(expected, bytes),
             Self::Redis(framer) => framer.push(expected, bytes),
+            Self::MySql(framer) => pushed(framer, expected, bytes),
+            Self::Postgres(framer) => pushed(framer, expected, bytes),
+            Self::Memcached(framer) => framer.push(expected, bytes),
+            Self::MongoDb(framer) => pushed(framer, expected, bytes),
+            Self::FastCgi(framer) => pushed(framer, expected, bytes),
+            Self::Thrift(framer) => pushed(framer, expected, bytes),
             Self::Raw => Step::More,
         }
     }
@@ -126,10 +176,24 @@ impl ResponseFramer {
     pub fn ends_with_stream(&self) -> bool {
         match self {
             Self::Http(framer) => framer.ends_with_stream(),
-            Self::Redis(_) => false,
             Self::Raw => true,
+            _ => false,
         }
     }
+
+    /// Whether no more comes for a request that says `expected`, which the last request whose response is not
+    /// complete turned out to say.
+    pub(crate) fn passed(&mut self, expected: Expected) -> bool {
+        match self {
+            Self::Postgres(framer) => framer.messages.passed(expected),
+            _ => false,
+        }
+    }
+}
+
+fn pushed<M: Messages>(framer: &mut Packets<M>, expected: Expected, bytes: &[u8]) -> Step {
+    framer.expected = expected;
+    framer.push(bytes)
 }
 
 /// What [`frame_request`] and [`frame_response`] say about a buffer.

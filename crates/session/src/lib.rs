@@ -9,4 +9,5 @@
 pub mod assemble;
 pub mod cbor;
 pub mod koala1;
+pub mod lookup_error;
 pub mod model;

@@ -83,6 +83,21 @@ pub enum Action {
     AppendFile(AppendFile),
     /// Helper information `read-storage`.
     ReadStorage(ReadStorage),
+    /// *Extension.* A name lookup.
+    ResolveName(Box<ResolveName>),
+}
+
+impl Action {
+    /// Its place among the actions of its session.
+    pub fn action_index(&self) -> u32 {
+        match self {
+            Self::CallOutbound(action) => action.action_index,
+            Self::SendUdp(action) => action.action_index,
+            Self::AppendFile(action) => action.action_index,
+            Self::ReadStorage(action) => action.action_index,
+            Self::ResolveName(action) => action.action_index,
+        }
+    }
 }
 
 impl From<CallOutbound> for Action {
@@ -120,6 +135,8 @@ pub struct CallOutbound {
     pub ambiguous: bool,
     /// *Extension.* What the connect failed with (`ECONNREFUSED`), or what ended the talk; else empty.
     pub error: String,
+    /// *Extension.* The sizes of the datagrams of the response, where there was more than one.
+    pub datagrams: Vec<u32>,
     /// *Extension, replay only.* What it was answered with.
     pub matched: Option<Matched>,
 }
@@ -141,7 +158,7 @@ pub struct Matched {
     pub differences: Vec<String>,
 }
 
-/// A datagram that was sent.
+/// A datagram that was sent, and that was not answered.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SendUdp {
     /// Its place among the actions.
@@ -152,6 +169,10 @@ pub struct SendUdp {
     pub peer: Peer,
     /// Its bytes.
     pub content: Vec<u8>,
+    /// *Extension.* To whom, if by a unix socket.
+    pub unix_addr: UnixAddr,
+    /// *Extension.* As in [`CallOutbound`].
+    pub ambiguous: bool,
 }
 
 /// Bytes appended to a file.
@@ -165,6 +186,36 @@ pub struct AppendFile {
     pub file_name: String,
     /// What was appended.
     pub content: Vec<u8>,
+    /// *Extension.* As in [`CallOutbound`].
+    pub ambiguous: bool,
+    /// *Extension.* What was appended by this descriptor or stream is not in the recording.
+    pub gap: bool,
+}
+
+/// *Extension.* A name lookup.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ResolveName {
+    /// Its place among the actions.
+    pub action_index: u32,
+    /// When it was answered.
+    pub occurred_at: u64,
+    /// The name that was looked up; where `address` is not empty, the name that was found.
+    pub name: String,
+    /// The address that was asked for its name, without port; else empty.
+    pub address: String,
+    /// The service that was asked for along with the name; else empty.
+    pub service: String,
+    /// The address family that was asked for: `inet`, `inet6`, or empty for any.
+    pub family: String,
+    /// The addresses that were found, each once.
+    pub addresses: Vec<String>,
+    /// The canonical name, where it was told.
+    pub canonical_name: String,
+    /// The error of getaddrinfo(3) that it failed with (`EAI_NONAME`), in a replay `UNRECORDED` where the recording
+    /// does not know the name; else empty.
+    pub error: String,
+    /// As in [`CallOutbound`].
+    pub ambiguous: bool,
 }
 
 /// Helper information `read-storage`.

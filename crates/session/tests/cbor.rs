@@ -165,7 +165,8 @@ fn errors_name_what_is_wrong_and_where() {
     );
     assert_eq!(
         message(b"\xa1\x67Actions\x81\xa1\x6aActionType\x63Fly"),
-        "at byte 22: ActionType: expected CallOutbound, SendUDP, AppendFile or ReadStorage, found \"Fly\""
+        "at byte 22: ActionType: expected CallOutbound, SendUDP, AppendFile, ReadStorage or \
+         ResolveName, found \"Fly\""
     );
     assert_eq!(
         message(b"\xa1\x67Actions\x81\xa0"),

@@ -64,6 +64,7 @@ fn payloads_of_koala_1_are_the_bytes_that_were_sent() {
         occurred_at: 1_795_358_265_995_514_984,
         file_name: "/srv/ph/access.log".to_owned(),
         content: b"view 1 1\n".to_vec(),
+        ..AppendFile::default()
     };
     assert_eq!(session.actions[7], Action::AppendFile(append));
 }
@@ -201,7 +202,8 @@ fn errors_name_the_member() {
     );
     assert_eq!(
         message(r#"{"Extension": {"Actions": [{"Position": 3}]}}"#),
-        "Extension.Actions[0].Position: expected the position of a CallOutbound, found 3"
+        "Extension.Actions[0].Position: expected the position of a CallOutbound, SendUDP or \
+         AppendFile, found 3"
     );
     assert_eq!(message(r#"{"SpanId": "\\xff"}"#), "SpanId: expected text, found bytes that are no UTF-8");
 }

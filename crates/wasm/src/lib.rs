@@ -6,14 +6,14 @@
 //!
 //! `scripts/build-wasm.mjs` builds it, with the JavaScript side, into `pkg/`.
 
-mod json;
 mod matcher;
+mod packed;
 
 use koala_protocol::decode::fields;
 use koala_session::{cbor, koala1};
 use wasm_bindgen::prelude::*;
 
-use json::Json;
+use packed::{Packed, unpack_request};
 
 // The functions below refer to these types by name.
 #[wasm_bindgen(typescript_custom_section)]
@@ -23,13 +23,11 @@ const API: &str = include_str!("../../../src/native/api.ts");
 #[wasm_bindgen(js_name = decodeRequest, unchecked_return_type = "DecodedRequest")]
 pub fn decode_request(request: &[u8]) -> JsValue {
     let fields::Fields { protocol, fields } = fields::fields(request);
-    Json::object(|json| {
-        json.text("protocol", protocol);
-        json.list("fields", fields, |json, field| {
-            json.inner(|json| {
-                json.text("name", &field.name);
-                json.text("value", &field.value);
-            });
+    Packed::value(unpack_request, |packed| {
+        packed.string(protocol);
+        packed.list(&fields, |packed, field| {
+            packed.string(&field.name);
+            packed.string(&field.value);
         });
     })
 }

@@ -111,7 +111,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Desk {
     /// A desk for the replay of a recording.
     pub fn new(past: Arc<Past>, matching: Matching) -> Self {
-        let boot = Book::new(matching, past.boot.clone());
+        let boot = Book::new(matching.elsewhere(), past.boot.clone());
         let state = State {
             flights: HashMap::new(),
             boot,
@@ -133,7 +133,7 @@ impl Desk {
         let (deliver, delivered) = oneshot::channel();
         let group = self.past.groups.get(&session.overlap_group).map(|talks| {
             let others = talks.iter().filter(|talk| talk.session_id != session.session_id);
-            Book::new(self.matching, others.cloned().collect())
+            Book::new(self.matching.elsewhere(), others.cloned().collect())
         });
         let flight = Arc::new(Flight {
             session_id: session.session_id.clone(),
@@ -174,12 +174,12 @@ impl Desk {
     pub fn answer(&self, caller: &Caller, peer: &str, request: &[u8]) -> Answer {
         match self.flight(caller) {
             Some(flight) => {
-                let answer = self.answer_in(&flight, peer, request);
+                let answer = self.answer_in(&flight, caller.connection, peer, request);
                 let matched = answer.matched.clone();
                 flight.note(caller, request, matched);
                 answer
             }
-            None => self.answer_outside(peer, request),
+            None => self.answer_outside(caller.connection, peer, request),
         }
     }
 
@@ -192,15 +192,16 @@ impl Desk {
         }
     }
 
-    fn answer_in(&self, flight: &Flight, peer: &str, request: &[u8]) -> Answer {
+    fn answer_in(&self, flight: &Flight, connection: u64, peer: &str, request: &[u8]) -> Answer {
         let own = {
             let mut course = flight.course();
-            let own = course.book.find(peer, request, &flight.session_id);
-            if own.talk.is_some() && !own.reused {
+            let own = course.book.find(connection, peer, request, &flight.session_id);
+            // koala 1.x gives an answer again as it pleases.
+            if own.talk.is_some() && (!own.reused || self.matching.strategy.is_of_koala1()) {
                 return own;
             }
             if let Some(group) = &mut course.group {
-                let answer = group.find(peer, request, &flight.session_id);
+                let answer = group.find(connection, peer, request, &flight.session_id);
                 if answer.talk.is_some() && !(answer.reused && own.reused) {
                     return answer;
                 }
@@ -213,15 +214,15 @@ impl Desk {
         if let Some(answer) = self.set_up(request, &flight.session_id) {
             return answer;
         }
-        let boot = lock(&self.state).boot.find(peer, request, &flight.session_id);
+        let boot = lock(&self.state).boot.find(connection, peer, request, &flight.session_id);
         if boot.talk.is_some() { boot } else { own }
     }
 
-    fn answer_outside(&self, peer: &str, request: &[u8]) -> Answer {
+    fn answer_outside(&self, connection: u64, peer: &str, request: &[u8]) -> Answer {
         let (boot, only) = {
             let mut state = lock(&self.state);
             state.boot_calls += 1;
-            let boot = state.boot.find(peer, request, "");
+            let boot = state.boot.find(connection, peer, request, "");
             if boot.talk.is_some() {
                 return boot;
             }
@@ -234,7 +235,7 @@ impl Desk {
         }
         // What a thread of the program does for a session may reach koala as nobody's.
         if let Some(flight) = only {
-            let answer = flight.course().book.find(peer, request, "");
+            let answer = flight.course().book.find(connection, peer, request, "");
             if answer.talk.is_some() {
                 return answer;
             }
@@ -352,7 +353,7 @@ impl Desk {
                 Answer::none("the server said something unasked; nothing recorded says so".to_owned()).matched
             }
             // The program went on without an answer: there is none to speak of, but what it asked counts.
-            None => self.answer_in(flight, peer, &call.request).matched,
+            None => self.answer_in(flight, call.connection_id, peer, &call.request).matched,
         }
     }
 }
@@ -458,12 +459,15 @@ mod tests {
     }
 
     fn desk(recorded: &[&Session]) -> Arc<Desk> {
+        desk_by(koala_matcher::Strategy::Auto, recorded)
+    }
+
+    fn desk_by(strategy: koala_matcher::Strategy, recorded: &[&Session]) -> Arc<Desk> {
         let mut past = Past::default();
         for session in recorded {
             past.add(session);
         }
-        let matching =
-            Matching { strategy: koala_matcher::Strategy::Auto, threshold: koala_matcher::THRESHOLD };
+        let matching = Matching { strategy, threshold: koala_matcher::THRESHOLD };
         Arc::new(Desk::new(Arc::new(past), matching))
     }
 
@@ -499,6 +503,40 @@ mod tests {
         assert_eq!((response.as_str(), matched.session_id.as_str()), ("boot", "boot"));
         let (response, matched) = answer(&desk, Some(FROM), &["GET", "c"]);
         assert_eq!((response.as_str(), matched.action_index), ("", -1), "another session's is not its own");
+    }
+
+    #[test]
+    fn the_strategies_of_koala_1_go_on_connection_by_connection_and_answer_again() {
+        let recorded = session(
+            "recorded",
+            vec![call(1, &["GET", "a"], "1"), call(2, &["GET", "b"], "2"), call(3, &["GET", "a"], "3")],
+        );
+        let mut boot = session("boot", vec![call(1, &["PING"], "+PONG\r\n")]);
+        boot.call_from_inbound = None;
+        let ask = |strategy, asked: &[(u64, &[&str])]| -> Vec<String> {
+            let desk = desk_by(strategy, &[&recorded, &boot]);
+            let (_flight, _delivered) = desk.admit(FROM, &recorded, Talks::of(&recorded));
+            let answers = asked.iter().map(|(connection, words)| {
+                let caller = Caller { connection: *connection, ..caller(Some(FROM)) };
+                let answer = desk.answer(&caller, PEER, &command(words));
+                answer
+                    .talk
+                    .map(|talk| String::from_utf8_lossy(&talk.response).into_owned())
+                    .unwrap_or_default()
+            });
+            answers.collect()
+        };
+        let (a, z): (&[&str], &[&str]) = (&["GET", "a"], &["GET", "z"]);
+        // On connection 1 behind what was matched; then nothing is left there, and the connection begins anew.
+        assert_eq!(
+            ask(koala_matcher::Strategy::Chunk, &[(1, a), (1, a), (1, a), (1, a)]),
+            ["1", "3", "", "1"]
+        );
+        assert_eq!(ask(koala_matcher::Strategy::Chunk, &[(1, a), (2, a), (3, a)]), ["1", "3", "1"]);
+        assert_eq!(ask(koala_matcher::Strategy::Sim, &[(1, a), (1, a), (1, a)]), ["1", "3", "1"]);
+        // What is recorded nowhere in the session is merely similar; from outside of it, nothing similar is taken.
+        assert_eq!(ask(koala_matcher::Strategy::Chunk, &[(1, z)]), ["1"]);
+        assert_eq!(ask(koala_matcher::Strategy::Chunk, &[(1, &["PING"]), (1, &["PUNG"])]), ["+PONG\r\n", ""]);
     }
 
     #[test]

@@ -5,15 +5,20 @@
 //! | `past` | what the recording tells besides the session that is replayed |
 //! | `talks` | recorded calls, and which of them answers a request |
 //! | `desk` | which session a call belongs to, and what was decided for it |
+//! | `names` | what name lookups are answered with |
 //! | `table` | what `libkoala.so` is told: where a connect goes |
+//! | `datagrams`, `dns` | the servers that play those who answer datagrams |
 //! | `outbound` | the server that plays all servers |
 //! | `inbound` | the client that sends the recorded request |
 //! | `framing`, `redis`, `errno`, `socket` | protocols and sockets, as far as these need them |
 
+pub mod datagrams;
 pub mod desk;
+pub mod dns;
 pub mod errno;
 pub mod framing;
 pub mod inbound;
+pub mod names;
 pub mod outbound;
 pub mod past;
 pub mod redis;

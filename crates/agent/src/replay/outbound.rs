@@ -68,6 +68,35 @@ impl Outside {
         }
     }
 
+    /// Where it writes what it has to say.
+    pub(super) fn logger(&self) -> &Logger {
+        &self.logger
+    }
+
+    /// Who decides what is answered.
+    pub(super) fn desk(&self) -> &Desk {
+        &self.desk
+    }
+
+    /// Asks the follower until the log tells, but not for ever.
+    pub(super) async fn told<T>(&self, ask: impl Fn(&Follower) -> Option<T>) -> Option<T> {
+        let follower = &self.follower;
+        if let Some(told) = ask(follower) {
+            return Some(told);
+        }
+        let _eager = follower.eager();
+        let deadline = Instant::now() + LOG_PATIENCE;
+        loop {
+            let progress = follower.progress();
+            tokio::pin!(progress);
+            progress.as_mut().enable();
+            if let Some(told) = ask(follower) {
+                return Some(told);
+            }
+            tokio::time::timeout_at(deadline, progress).await.ok()?;
+        }
+    }
+
     async fn rest(&self, error: &io::Error) {
         self.logger.warn(format_args!("outbound server: {error}"));
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -202,21 +231,7 @@ impl Served<'_> {
 
     /// Who has sent what has arrived. `None` if the log does not tell.
     async fn caller(&self) -> Option<Caller> {
-        let follower = &self.outside.follower;
-        if let Some(caller) = follower.caller(&self.local, self.received) {
-            return Some(caller);
-        }
-        let _eager = follower.eager();
-        let deadline = Instant::now() + LOG_PATIENCE;
-        loop {
-            let progress = follower.progress();
-            tokio::pin!(progress);
-            progress.as_mut().enable();
-            if let Some(caller) = follower.caller(&self.local, self.received) {
-                return Some(caller);
-            }
-            tokio::time::timeout_at(deadline, progress).await.ok()?;
-        }
+        self.outside.told(|follower| follower.caller(&self.local, self.received)).await
     }
 
     /// Answers every request that is complete. `done`: nothing more comes for now.

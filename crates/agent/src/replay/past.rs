@@ -1,6 +1,6 @@
 //! What a recording tells that a replay needs besides the session that is replayed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,8 +9,9 @@ use koala_session::model::Session;
 
 use crate::manifest::ManifestError;
 use crate::recording::{Recording, Warning};
+use crate::replay::names::Names;
 use crate::replay::redis;
-use crate::replay::talks::{Talk, Talks};
+use crate::replay::talks::{DATAGRAMS, Talk, Talks};
 
 /// The most greetings that are kept of one peer.
 const GREETINGS: usize = 256;
@@ -47,8 +48,12 @@ pub struct Past {
     pub set_up: HashMap<Vec<u8>, Arc<Talk>>,
     /// Peers, by their address in text.
     pub peers: HashMap<String, PeerFacts>,
+    /// Peers that have answered datagrams, in text.
+    pub datagram_peers: BTreeSet<String>,
     /// The protocol spoken with a peer.
     pub protocols: HashMap<String, Protocol>,
+    /// The names that were looked up, as they were answered first.
+    pub names: Names,
     /// Sessions read, but for those of boot.
     pub sessions: u64,
     /// What could not be read.
@@ -70,7 +75,8 @@ impl Past {
 
     /// Adds a session.
     pub fn add(&mut self, session: &Session) {
-        let Talks { talks, failed, protocols } = Talks::of(session);
+        let Talks { talks, failed, protocols, names } = Talks::of(session);
+        self.names.complete(names);
         let boot = session.call_from_inbound.is_none();
         if !boot {
             self.sessions += 1;
@@ -83,7 +89,12 @@ impl Past {
             let protocol = protocols.get(&talk.peer);
             let facts = self.peers.entry(talk.peer.clone()).or_default();
             facts.reached += 1;
-            let greets = talk.request.is_empty() && talk.first && protocol.is_none();
+            if talk.peer.starts_with(DATAGRAMS) {
+                self.datagram_peers.insert(talk.peer.clone());
+            }
+            let greets = talk.request.is_empty()
+                && talk.first
+                && protocol.is_none_or(|protocol| *protocol == Protocol::MySql);
             let sets_up = protocol == Some(&Protocol::Redis) && redis::sets_up(&talk.request);
             let kept = boot || !session.overlap_group.is_empty() || greets || sets_up;
             if !kept {

@@ -32,6 +32,7 @@ impl Table {
         for peer in table.past.peers.keys() {
             table.publish(net::parse_address(peer), table.usual(peer));
         }
+        table.past.names.publish(table.arena.replay_table().names());
         table
     }
 
@@ -65,6 +66,11 @@ impl Table {
                 let outcome = Outcome::Refuse(errno::number(&failure.error));
                 self.publish(net::parse_address(&failure.peer), outcome);
             }
+        }
+        {
+            // One writer at a time.
+            let _alone = self.published.lock().unwrap_or_else(PoisonError::into_inner);
+            talks.names.publish(self.arena.replay_table().names());
         }
         for talk in &talks.talks {
             self.publish(net::parse_address(&talk.peer), Outcome::Redirect);

@@ -8,7 +8,8 @@ use koala_protocol::Protocol;
 use koala_session::model::{Action, CallOutbound, Connection, Matched, Session};
 
 use crate::net;
-use crate::replay::framing;
+use crate::replay::names::Names;
+use crate::replay::{dns, framing};
 
 /// What the outbound server does to a connection after an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,10 +31,14 @@ pub struct Talk {
     pub action_index: u32,
     /// Who was asked, as an address in text.
     pub peer: String,
+    /// The descriptor of its socket in the recorded program, by which koala 1.x tells connections apart.
+    pub socket: u64,
     /// The bytes sent; empty where the server spoke first.
     pub request: Vec<u8>,
     /// The bytes that came back.
     pub response: Vec<u8>,
+    /// The sizes of the datagrams of the response, where there is more than one.
+    pub datagrams: Vec<u32>,
     /// What happened to the connection then.
     pub after: After,
     /// Whether it was the first on its connection, in its session.
@@ -47,8 +52,10 @@ impl Talk {
             session_id: String::new(),
             action_index: 0,
             peer: String::new(),
+            socket: 0,
             request,
             response,
+            datagrams: Vec::new(),
             after: After::Open,
             first: false,
         }
@@ -75,10 +82,19 @@ pub struct Talks {
     pub failed: Vec<FailedConnect>,
     /// Addresses of peers, and the protocol spoken with them.
     pub protocols: HashMap<String, Protocol>,
+    /// The names that were looked up.
+    pub names: Names,
 }
 
-/// The address of the peer of a call, in text.
+/// What the address of a peer that is asked by datagrams begins with: the same port may be another server by TCP.
+pub const DATAGRAMS: &str = "udp:";
+
+/// The address of the peer of a call, in text; with [`DATAGRAMS`] before it where that is how it was asked.
 pub fn peer_of(call: &CallOutbound, connections: &[Arc<Connection>]) -> String {
+    let datagrams = |one: &&Arc<Connection>| one.connection_id == call.connection_id && one.kind == "udp";
+    if connections.iter().any(|one| datagrams(&one)) {
+        return format!("{DATAGRAMS}{}", net::address_of_peer(&call.peer, &call.unix_addr));
+    }
     let connection = connections
         .iter()
         .find(|connection| connection.connection_id == call.connection_id && !connection.peer.is_empty());
@@ -96,7 +112,7 @@ pub fn connect_failed(call: &CallOutbound) -> bool {
 impl Talks {
     /// The outbound calls of `session`.
     pub fn of(session: &Session) -> Self {
-        let mut found = Self::default();
+        let mut found = Self { names: Names::of(session), ..Self::default() };
         // The last talk on each connection.
         let mut last: HashMap<u64, usize> = HashMap::new();
         for action in &session.actions {
@@ -108,6 +124,10 @@ impl Talks {
                     peer,
                     error: call.error.clone(),
                 });
+                continue;
+            }
+            if call.request.is_empty() && peer.starts_with(DATAGRAMS) {
+                // An answer that came too late answers nothing.
                 continue;
             }
             let known = call.connection_id != 0;
@@ -126,8 +146,10 @@ impl Talks {
                 session_id: session.session_id.clone(),
                 action_index: call.action_index,
                 peer,
+                socket: u64::try_from(call.socket_fd).unwrap_or(0),
                 request: call.request.clone(),
                 response: call.response.clone(),
+                datagrams: call.datagrams.clone(),
                 after: ended(&call.error),
                 first: previous.is_none(),
             });
@@ -212,6 +234,17 @@ pub struct Matching {
     pub threshold: f64,
 }
 
+impl Matching {
+    /// How calls are found that the replayed session did not make itself in the recording. koala 1.x looked for none
+    /// there, and its strategies would answer from there whatever they found nothing for.
+    pub fn elsewhere(self) -> Self {
+        if self.strategy.is_of_koala1() {
+            return Self { strategy: Strategy::Auto, threshold: koala_matcher::THRESHOLD };
+        }
+        self
+    }
+}
+
 /// Recorded calls that requests are matched with; each is used once.
 pub struct Book {
     talks: Vec<Arc<Talk>>,
@@ -235,14 +268,15 @@ impl Book {
             .filter(|(_, talk)| !talk.request.is_empty())
             .map(|(place, _)| place)
             .collect();
-        let index = Index::new(
-            matching.strategy,
-            talks
-                .iter()
-                .filter(|talk| !talk.request.is_empty())
-                .map(|talk| RecordedCall { peer: &talk.peer, request: &talk.request }),
-        )
-        .with_threshold(matching.threshold);
+        let requests: Vec<_> = talks.iter().map(|talk| dns::without_id(&talk.peer, &talk.request)).collect();
+        let index =
+            Index::new(
+                matching.strategy,
+                talks.iter().zip(&requests).filter(|(talk, _)| !talk.request.is_empty()).map(
+                    |(talk, request)| RecordedCall { peer: &talk.peer, request, connection: talk.socket },
+                ),
+            )
+            .with_threshold(matching.threshold);
         Self { talks, index, asked }
     }
 
@@ -251,9 +285,10 @@ impl Book {
         &self.talks
     }
 
-    /// The recorded call that `request` to `peer` corresponds to. `replayed` is the id of the session that asks.
-    pub fn find(&mut self, peer: &str, request: &[u8], replayed: &str) -> Answer {
-        let decision = self.index.find(peer, request);
+    /// The recorded call that `request` to `peer` on a connection corresponds to. `replayed` is the id of the session
+    /// that asks.
+    pub fn find(&mut self, connection: u64, peer: &str, request: &[u8], replayed: &str) -> Answer {
+        let decision = self.index.find_on(connection, peer, &dns::without_id(peer, request));
         let talk_at = |index: Option<usize>| {
             index.and_then(|index| self.asked.get(index)).and_then(|&place| self.talks.get(place))
         };

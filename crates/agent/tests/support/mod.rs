@@ -243,12 +243,12 @@ fn encoded(addresses: &[Address]) -> Vec<u8> {
 }
 
 /// Gets the log's descriptor and size from the agent, as `libkoala.so` does.
-pub(crate) fn attach(runtime_dir: &Path) -> io::Result<(OwnedFd, usize)> {
+pub(crate) fn attach(runtime_dir: &Path) -> io::Result<(OwnedFd, usize, u64)> {
     let mut stream = UnixStream::connect(runtime_dir.join("attach.sock"))?;
-    stream.write_all(b"KOALA\0\0\x01")?;
+    stream.write_all(b"KOALA\0\0\x02")?;
     stream.write_all(&std::process::id().to_le_bytes())?;
-    stream.write_all(&[0; 4])?;
-    let mut answer = [0; 16];
+    stream.write_all(&[0; 4 + 32])?;
+    let mut answer = [0; 24];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let received = rustix::net::recvmsg(
@@ -257,10 +257,10 @@ pub(crate) fn attach(runtime_dir: &Path) -> io::Result<(OwnedFd, usize)> {
         &mut control,
         RecvFlags::CMSG_CLOEXEC,
     )?;
-    if received.bytes != 16 {
+    if received.bytes != answer.len() {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    assert_eq!(&answer[..8], b"KOALA\0\0\x01");
+    assert_eq!(&answer[..8], b"KOALA\0\0\x02");
     let fd = control
         .drain()
         .find_map(|message| match message {
@@ -268,12 +268,13 @@ pub(crate) fn attach(runtime_dir: &Path) -> io::Result<(OwnedFd, usize)> {
             _ => None,
         })
         .expect("a descriptor");
-    Ok((fd, u64::from_le_bytes(answer[8..].try_into().unwrap()) as usize))
+    let word = |at: usize| u64::from_le_bytes(answer[at..at + 8].try_into().unwrap());
+    Ok((fd, word(8) as usize, word(16)))
 }
 
 impl Program {
     pub(crate) fn attach(runtime_dir: &Path) -> Arc<Self> {
-        let (fd, size) = attach(runtime_dir).unwrap();
+        let (fd, size, number) = attach(runtime_dir).unwrap();
         let protection = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a new mapping, never unmapped.
         let base = unsafe {
@@ -284,7 +285,7 @@ impl Program {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let program = Arc::new(Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
-            writer: Writer::new(arena, std::process::id()),
+            writer: Writer::numbered(arena, std::process::id(), number),
             next_fd: AtomicU32::new(3),
         });
         program.append(EventKind::Process, 0, -1, 0, b"/usr/bin/fake");

@@ -7,7 +7,8 @@ use koala_events::{Address, EventKind};
 use crate::address;
 use crate::descriptors::{self, Entry};
 use crate::library;
-use crate::operation::socket::encode_pair;
+use crate::operation::close;
+use crate::operation::socket::{self, encode_pair};
 use crate::sys;
 
 /// accept(2) and accept4(2). The peer's address is taken from what the program asked for, or else from the
@@ -20,8 +21,18 @@ pub(crate) unsafe fn accept(
     listener: c_int,
     peer: *const u8,
     length: *const u32,
-    real: impl FnOnce() -> c_int,
+    real: impl Fn() -> c_int,
 ) -> c_int {
+    // SAFETY: the caller's promise.
+    unsafe { accept_by(listener, peer, length, &real) }
+}
+
+/// [`accept`], once for all hooks.
+///
+/// # Safety
+///
+/// As for [`accept`].
+unsafe fn accept_by(listener: c_int, peer: *const u8, length: *const u32, real: &dyn Fn() -> c_int) -> c_int {
     if !library::is_active() {
         return real();
     }
@@ -30,9 +41,12 @@ pub(crate) unsafe fn accept(
     }
     // SAFETY: the caller's promise. The kernel cuts an address that is longer than the room for it, so that the
     // room must be read before.
-    let room = if peer.is_null() || length.is_null() { 0 } else { unsafe { *length } };
+    let room = if !sys::is_plausible(peer) || !sys::is_plausible(length) { 0 } else { unsafe { *length } };
     let fd = real();
-    if fd < 0 || descriptors::get(listener) == Entry::IGNORED {
+    if fd >= 0 {
+        close::replaced(fd);
+    }
+    if fd < 0 || socket::known(listener) == Entry::IGNORED {
         if fd >= 0 {
             descriptors::set(fd, Entry::IGNORED);
         }
@@ -58,6 +72,8 @@ pub(crate) unsafe fn accept(
     descriptors::set(fd, entry);
     let mut payload = [0; 2 * Address::MAX];
     let length = encode_pair(&local, &peer, &mut payload);
-    log.append(EventKind::Accept, fd, entry, 0, time, payload.get(..length).unwrap_or(&[]));
+    // The ends of a unix socket have no addresses of their own by which they could be told to be one connection.
+    let creator = if matches!(local, Address::Unix(..)) { address::creator(fd) } else { 0 };
+    log.append(EventKind::Accept, fd, entry, i64::from(creator), time, payload.get(..length).unwrap_or(&[]));
     fd
 }

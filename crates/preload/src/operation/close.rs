@@ -7,11 +7,13 @@ use koala_events::{Address, EventKind};
 
 use crate::descriptors;
 use crate::library;
+use crate::operation::file;
+use crate::operation::totals::Totals;
 use crate::symbol::Symbol;
-use crate::sys;
+use crate::sys::{self, nr};
 
-/// `CLOSE_RANGE_CLOEXEC` (close_range(2)): the descriptors are marked, not closed.
-const CLOEXEC: u32 = 1 << 2;
+/// `CLOSE_RANGE_UNSHARE` (close_range(2)). With the other flag, `CLOSE_RANGE_CLOEXEC`, nothing is closed.
+const UNSHARE: u32 = 1 << 1;
 
 /// close(2).
 pub(crate) fn close(fd: c_int, real: impl FnOnce() -> c_int) -> c_int {
@@ -38,10 +40,18 @@ pub(crate) fn close_stream<T>(stream: *mut c_void, real: impl FnOnce() -> T) -> 
 
 /// close_range(2).
 pub(crate) fn close_range(first: u32, last: u32, flags: u32, real: impl FnOnce() -> c_int) -> c_int {
-    if flags & CLOEXEC == 0 && library::is_active() {
+    if flags & !UNSHARE == 0 && first <= last && library::is_active() && can_close_ranges() {
         descriptors::each(first, last, forget);
     }
     real()
+}
+
+/// Whether the kernel has close_range(2) (since Linux 5.9, and where no seccomp filter refuses it): asked with a range in
+/// which there is no descriptor.
+fn can_close_ranges() -> bool {
+    const NONE: usize = u32::MAX as usize;
+    // SAFETY: closes nothing.
+    unsafe { sys::call(nr::__NR_close_range, [NONE, NONE, 0, 0, 0, 0]) >= 0 }
 }
 
 /// closefrom(3).
@@ -55,10 +65,24 @@ pub(crate) fn close_from(first: c_int, real: impl FnOnce()) {
 /// `fd` is about to be something else, or nothing.
 #[inline(never)]
 pub(crate) fn forget(fd: c_int) {
+    end(fd, Totals::of(fd, descriptors::get(fd)));
+}
+
+/// `fd` is something else: what it was, was closed in a way that was not seen.
+pub(crate) fn replaced(fd: c_int) {
+    end(fd, None);
+}
+
+/// Forgets `fd`; `totals` says what crossed its connection.
+#[inline(never)]
+pub(crate) fn end(fd: c_int, totals: Option<Totals>) {
     if !library::is_active() {
         return;
     }
     let entry = descriptors::take(fd);
+    if entry.is_file() {
+        return file::closed(fd, entry);
+    }
     if !entry.is_socket() {
         return;
     }
@@ -69,6 +93,8 @@ pub(crate) fn forget(fd: c_int) {
         return;
     }
     if let Some(log) = library::log_if_attached() {
-        log.append(EventKind::Close, fd, entry, 0, sys::now(), &[]);
+        let totals = totals.map(Totals::encode);
+        let payload = totals.as_ref().map_or(&[][..], |totals| totals);
+        log.append(EventKind::Close, fd, entry, 0, sys::now(), payload);
     }
 }

@@ -7,7 +7,10 @@ use koala_events::{Address, EventKind, Outcome, Pending};
 use crate::address::{self, SockAddr};
 use crate::descriptors::{self, Entry};
 use crate::library::{self, Log};
+use crate::operation::close;
+use crate::operation::datagram;
 use crate::operation::socket::{self, encode_pair};
+use crate::operation::totals::Totals;
 use crate::sys::{self, error, net, nr};
 
 /// What a connect is to do.
@@ -18,6 +21,8 @@ enum Target {
     Agent(SockAddr),
     /// Nothing: it fails with this `errno`.
     Nowhere(c_int),
+    /// Nothing: it succeeds. Nobody answers datagrams to there, and none are sent.
+    Pretended,
 }
 
 /// connect(2). `real` connects to the address it is given.
@@ -29,7 +34,22 @@ pub(crate) unsafe fn connect(
     fd: c_int,
     name: *const u8,
     length: u32,
-    real: impl FnOnce(*const u8, u32) -> c_int,
+    real: impl Fn(*const u8, u32) -> c_int,
+) -> c_int {
+    // SAFETY: the caller's promise.
+    unsafe { connect_by(fd, name, length, &real) }
+}
+
+/// [`connect`], once for all hooks.
+///
+/// # Safety
+///
+/// As for [`connect`].
+unsafe fn connect_by(
+    fd: c_int,
+    name: *const u8,
+    length: u32,
+    real: &dyn Fn(*const u8, u32) -> c_int,
 ) -> c_int {
     if !library::is_active() {
         return real(name, length);
@@ -39,7 +59,13 @@ pub(crate) unsafe fn connect(
     let entry = socket::known(fd);
     if !entry.is_socket() || peer == Address::None {
         // In a replay too: AF_UNSPEC dissolves an association, other families (netlink) reach nobody.
-        return real(name, length);
+        let totals = Totals::of(fd, entry);
+        let result = real(name, length);
+        if result == 0 && entry.is_socket() && entry.connection() != 0 && !entry.datagram() {
+            close::end(fd, totals);
+            descriptors::set(fd, Entry::socket(false));
+        }
+        return result;
     }
     let Some(log) = library::log() else {
         if library::is_replaying() {
@@ -48,14 +74,15 @@ pub(crate) unsafe fn connect(
         return real(name, length);
     };
     let target = if library::is_replaying() { redirect(&log, fd, entry, &peer) } else { Target::Real };
-    // A socket that is connecting already is asked how it goes: no new connection. One that was dissolved
-    // (AF_UNSPEC) does connect anew: where it goes in a replay is the same.
     if entry.connection() != 0 && !entry.datagram() {
-        return match &target {
+        let result = match &target {
             Target::Agent(server) => real(server.pointer(), server.length()),
             Target::Real => real(name, length),
             Target::Nowhere(errno) => refuse(*errno),
+            Target::Pretended => 0,
         };
+        tell_again(&log, fd, entry, &peer, if result == 0 { 0 } else { -sys::errno() });
+        return result;
     }
     if matches!(target, Target::Real) && is_bypassed(&log, &peer) {
         descriptors::set(fd, Entry::IGNORED);
@@ -68,16 +95,32 @@ pub(crate) unsafe fn connect(
         Target::Real => real(name, length),
         Target::Agent(server) => real(server.pointer(), server.length()),
         Target::Nowhere(errno) => refuse(*errno),
+        Target::Pretended => 0,
     };
     let outcome = if result == 0 { 0 } else { -sys::errno() };
     if outcome == 0 || is_in_progress(outcome) {
         descriptors::set(fd, entry);
     }
-    if matches!(target, Target::Agent(_)) {
+    if matches!(target, Target::Agent(_) | Target::Pretended) {
         descriptors::set_peer(fd, &peer);
     }
     tell(pending, fd, &peer, outcome);
     result
+}
+
+/// Writes down what came of connecting a socket that has a connection: mostly the program asks how that goes, or is
+/// told that it is there already.
+fn tell_again(log: &Log, fd: c_int, entry: Entry, peer: &Address, outcome: c_int) {
+    let unchanged = [0, error::EISCONN, error::EALREADY, error::EINTR].map(|errno| -(errno as c_int));
+    let begun_anew = outcome == -(error::EINPROGRESS as c_int) || (outcome == 0 && entry.failed());
+    if begun_anew {
+        let entry = entry.connected(log.new_connection(), false);
+        descriptors::set(fd, entry);
+        tell(log.begin(EventKind::Connect, fd, entry, 0, sys::now(), 2 * Address::MAX), fd, peer, outcome);
+    } else if !unchanged.contains(&outcome) && !entry.inbound() {
+        descriptors::set(fd, entry.fail());
+        log.append(EventKind::Connect, fd, entry, i64::from(outcome), sys::now(), &[]);
+    }
 }
 
 /// getsockopt(2). What `SO_ERROR` tells of a connect that went on in the background is how that connect failed.
@@ -107,6 +150,7 @@ pub(crate) unsafe fn option(
         && !entry.datagram()
         && let Some(log) = library::log_if_attached()
     {
+        descriptors::set(fd, entry.fail());
         // Whom it was to be connected to is known from its beginning.
         log.append(EventKind::Connect, fd, entry, -i64::from(failed), sys::now(), &[]);
     }
@@ -114,7 +158,7 @@ pub(crate) unsafe fn option(
 }
 
 /// Whether a connect with this outcome goes on in the background (connect(2)).
-fn is_in_progress(outcome: c_int) -> bool {
+pub(crate) fn is_in_progress(outcome: c_int) -> bool {
     outcome == -(error::EINPROGRESS as c_int) || outcome == -(error::EINTR as c_int)
 }
 
@@ -124,7 +168,7 @@ fn refuse(errno: c_int) -> c_int {
 }
 
 /// Completes the record of a connect.
-fn tell(pending: Option<Pending>, fd: c_int, peer: &Address, outcome: c_int) {
+pub(crate) fn tell(pending: Option<Pending>, fd: c_int, peer: &Address, outcome: c_int) {
     let Some(pending) = pending else { return };
     let in_progress = is_in_progress(outcome);
     let local = if outcome == 0 || in_progress { address::local(fd) } else { Address::None };
@@ -136,20 +180,28 @@ fn tell(pending: Option<Pending>, fd: c_int, peer: &Address, outcome: c_int) {
     pending.commit(i64::from(outcome), length);
 }
 
-fn is_bypassed(log: &Log, peer: &Address) -> bool {
+pub(crate) fn is_bypassed(log: &Log, peer: &Address) -> bool {
     matches!(log.replay_table().outcome(peer, 0), Outcome::Bypass)
 }
 
 /// Whether datagrams to `peer` may leave in a replay: to the program itself, and where the user said so.
 pub(crate) fn is_reachable(log: &Log, peer: &Address) -> bool {
-    log.replay_table().is_own_listener(peer) || is_bypassed(log, peer)
+    let table = log.replay_table();
+    table.is_own_listener(peer) || table.is_own_receiver(peer) || is_bypassed(log, peer)
 }
 
 /// Where a connect to `peer` goes in a replay.
 fn redirect(log: &Log, fd: c_int, entry: Entry, peer: &Address) -> Target {
     let table = log.replay_table();
-    if table.is_own_listener(peer) {
+    if table.is_own_listener(peer) || (entry.datagram() && table.is_own_receiver(peer)) {
         return Target::Real;
+    }
+    if entry.datagram() {
+        match (datagram::stand_in(log, peer), peer) {
+            (Some(server), _) => return Target::Agent(SockAddr::from_address(&server)),
+            (None, Address::Unix(..)) if !is_bypassed(log, peer) => return Target::Pretended,
+            _ => {}
+        }
     }
     let unknown = match peer {
         Address::Unix(..) => error::ENOENT,

@@ -5,12 +5,14 @@ use core::ffi::c_int;
 use crate::descriptors;
 use crate::library;
 use crate::operation::close;
+use crate::operation::totals::Totals;
 use crate::sys::nr;
 
 /// dup(2).
 pub(crate) fn duplicate(from: c_int, real: impl FnOnce() -> c_int) -> c_int {
     let to = real();
     if to >= 0 && library::is_active() {
+        close::replaced(to);
         share(from, to);
     }
     to
@@ -22,9 +24,10 @@ pub(crate) fn duplicate_to(from: c_int, to: c_int, real: impl FnOnce() -> c_int)
         return real();
     }
     // With a bad `from` the call closes nothing. Nobody else gets the number meanwhile.
+    let totals = Totals::of(to, descriptors::get(to));
     let result = real();
     if result >= 0 {
-        close::forget(to);
+        close::end(to, totals);
         share(from, to);
     }
     result
@@ -41,7 +44,7 @@ pub(crate) fn control(fd: c_int, command: c_int, real: impl FnOnce() -> c_int) -
 #[inline(never)]
 fn share(from: c_int, to: c_int) {
     let entry = descriptors::get(from);
-    if entry.is_socket() && entry.connection() != 0 {
+    if (entry.is_socket() || entry.is_file()) && entry.connection() != 0 {
         descriptors::set(from, entry.share());
         descriptors::set(to, entry.share());
         if let Some(peer) = descriptors::peer(from) {

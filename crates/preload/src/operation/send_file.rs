@@ -12,7 +12,7 @@ use crate::sys::{self, nr};
 /// `SEEK_CUR` (lseek(2)).
 const FROM_HERE: usize = 1;
 
-/// A place in a file.
+/// A place in a file; a negative one is none.
 #[derive(Clone, Copy)]
 struct Place {
     file: c_int,
@@ -26,6 +26,9 @@ impl Place {
     ///
     /// `to` must have room for `length` bytes.
     unsafe fn read(&self, ahead: usize, to: *mut u8, length: usize) -> usize {
+        if self.offset < 0 {
+            return 0;
+        }
         let offset = self.offset.wrapping_add(ahead as i64) as usize;
         // SAFETY: the caller's promise.
         let read =
@@ -44,7 +47,23 @@ pub(crate) unsafe fn send_file(
     file: c_int,
     offset: *const i64,
     count: usize,
-    real: impl FnOnce() -> isize,
+    real: impl Fn() -> isize,
+) -> isize {
+    // SAFETY: the caller's promise.
+    unsafe { send_file_by(fd, file, offset, count, &real) }
+}
+
+/// [`send_file`], once for all hooks.
+///
+/// # Safety
+///
+/// As for [`send_file`].
+unsafe fn send_file_by(
+    fd: c_int,
+    file: c_int,
+    offset: *const i64,
+    count: usize,
+    real: &dyn Fn() -> isize,
 ) -> isize {
     if !library::is_active() {
         return real();
@@ -57,11 +76,14 @@ pub(crate) unsafe fn send_file(
     let offset = if offset.is_null() {
         // SAFETY: takes numbers only.
         unsafe { sys::call(nr::__NR_lseek, [file as usize, 0, FROM_HERE, 0, 0, 0]) as i64 }
-    } else {
+    } else if sys::is_plausible(offset) {
         // SAFETY: the caller's promise.
         unsafe { *offset }
+    } else {
+        -1
     };
-    let place = Place { file, offset };
+    // A device or a pipe does not give the same bytes twice.
+    let place = Place { file, offset: if sys::is_regular(file) { offset } else { -1 } };
     let room = count.min(transfer::AHEAD);
     let mut ahead = 0;
     let mut pending = log.begin(EventKind::Send, fd, entry, 0, sys::now(), room);
@@ -120,21 +142,4 @@ fn settle(
     if done < taken {
         transfer::lose(log, fd, entry, taken - done);
     }
-}
-
-/// splice(2): the bytes never were in the program's memory. That they crossed is all that is known.
-pub(crate) fn splice(from: c_int, to: c_int, real: impl FnOnce() -> isize) -> isize {
-    let result = real();
-    if result > 0 && library::is_active() {
-        for fd in [from, to] {
-            let entry = socket::known(fd);
-            if entry.is_socket()
-                && entry.connection() != 0
-                && let Some(log) = library::log()
-            {
-                transfer::lose(&log, fd, entry, result as usize);
-            }
-        }
-    }
-    result
 }

@@ -7,6 +7,8 @@ use koala_events::{Address, EventKind};
 use crate::address;
 use crate::descriptors::{self, Entry};
 use crate::library;
+use crate::operation::close;
+use crate::operation::totals::Totals;
 use crate::sys::{self, net};
 
 /// The bits of a socket's type that are flags (socket(2)).
@@ -16,6 +18,7 @@ const TYPE_MASK: u32 = 0xf;
 pub(crate) fn open(domain: c_int, kind: c_int, real: impl FnOnce() -> c_int) -> c_int {
     let fd = real();
     if fd >= 0 && library::is_active() {
+        close::replaced(fd);
         descriptors::set(fd, fresh(domain as u32, kind as u32));
     }
     fd
@@ -31,7 +34,9 @@ pub(crate) unsafe fn open_pair(pair: *const c_int, real: impl FnOnce() -> c_int)
     if result == 0 && library::is_active() {
         for at in 0..2 {
             // SAFETY: the caller's promise.
-            descriptors::set(unsafe { *pair.add(at) }, Entry::IGNORED);
+            let fd = unsafe { *pair.add(at) };
+            close::replaced(fd);
+            descriptors::set(fd, Entry::IGNORED);
         }
     }
     result
@@ -42,7 +47,7 @@ fn fresh(domain: u32, kind: u32) -> Entry {
     let kind = kind & TYPE_MASK;
     match (domain, kind) {
         (net::AF_INET | net::AF_INET6 | net::AF_UNIX, net::SOCK_STREAM) => Entry::socket(false),
-        (net::AF_INET | net::AF_INET6, net::SOCK_DGRAM) => Entry::socket(true),
+        (net::AF_INET | net::AF_INET6 | net::AF_UNIX, net::SOCK_DGRAM) => Entry::socket(true),
         _ => Entry::IGNORED,
     }
 }
@@ -69,6 +74,10 @@ fn recognise(fd: c_int) -> Entry {
         descriptors::set(fd, entry);
         return entry;
     }
+    if address::option(fd, net::SO_ACCEPTCONN) == Some(1) {
+        descriptors::set(fd, entry);
+        return entry;
+    }
     let (local, peer) = (address::local(fd), address::peer(fd));
     let entry = match peer {
         // Neither end has a name: one of a pair of the program's own, as pipes between processes often are.
@@ -82,10 +91,17 @@ fn recognise(fd: c_int) -> Entry {
                 let accepted =
                     matches!((&local, &peer), (Address::Unix(_, 1..), Address::None | Address::Unix(_, 0)));
                 let entry = entry.connected(log.new_connection(), accepted);
-                let mut payload = [0; 2 * Address::MAX];
-                let length = encode_pair(&local, &peer, &mut payload);
-                let addresses = payload.get(..length).unwrap_or(&[]);
-                log.append(EventKind::Adopt, fd, entry, i64::from(accepted), sys::now(), addresses);
+                let mut addresses = [0; 2 * Address::MAX];
+                let mut length = encode_pair(&local, &peer, &mut addresses);
+                let mut payload = [0; 2 * Address::MAX + Totals::SIZE];
+                let totals = Totals::of(fd, entry).map(Totals::encode);
+                let totals = totals.as_ref().map_or(&[][..], |totals| totals);
+                for (to, from) in payload.iter_mut().zip(addresses.iter().take(length).chain(totals)) {
+                    *to = *from;
+                }
+                length += totals.len();
+                let payload = payload.get(..length).unwrap_or(&[]);
+                log.append(EventKind::Adopt, fd, entry, i64::from(accepted), sys::now(), payload);
                 entry
             }
             None => entry,

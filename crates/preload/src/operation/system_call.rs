@@ -5,9 +5,12 @@ use core::ffi::c_int;
 use koala_events::Address;
 
 use crate::library;
-use crate::operation::transfer::{self, Payload};
-use crate::operation::{accept, close, connect, duplicate, listen, send_file, shutdown, socket, wait};
-use crate::sys::{IoVec, Message, nr};
+use crate::operation::payload::Payload;
+use crate::operation::{
+    accept, close, connect, duplicate, listen, many, peer, send_file, shutdown, socket, splice, transfer,
+    wait,
+};
+use crate::sys::{IoVec, Message, MessageEntry, nr};
 
 /// Makes the call by `real`, which takes the six arguments, as the operation that it is.
 ///
@@ -50,14 +53,31 @@ pub(crate) unsafe fn call(number: isize, arguments: [usize; 6], real: impl Fn([u
             nr::__NR_readv | nr::__NR_preadv2 => transfer::receive(fd, vector(), 0, nowhere, all),
             nr::__NR_write => transfer::send(fd, buffer(), nobody, all),
             nr::__NR_writev | nr::__NR_pwritev2 => transfer::send(fd, vector(), nobody, all),
-            nr::__NR_sendto => transfer::send(fd, buffer(), (e as *const u8, arguments[5] as u32), all),
+            nr::__NR_sendto => {
+                transfer::send_to(fd, buffer(), d as c_int, (e as *const u8, arguments[5] as u32), all)
+            }
+            nr::__NR_sendmmsg => {
+                let real = |entries: *mut MessageEntry, count: u32| {
+                    real([a, entries as usize, count as usize, d, e, 0]) as c_int
+                };
+                many::send(fd, b as *mut MessageEntry, c as u32, d as c_int, real) as isize
+            }
+            nr::__NR_recvmmsg => many::receive(fd, b as *const MessageEntry, d as c_int, int) as isize,
+            nr::__NR_socketpair => socket::open_pair(d as *const c_int, int) as isize,
+            nr::__NR_getpeername => peer::peer(fd, b as *mut u8, c as *mut u32, int) as isize,
+            nr::__NR_getsockopt => {
+                connect::option(fd, b as c_int, c as c_int, d as *const c_int, int) as isize
+            }
             nr::__NR_sendfile => send_file::send_file(fd, b as c_int, c as *const i64, d, all),
-            nr::__NR_splice => send_file::splice(fd, c as c_int, all),
+            nr::__NR_splice => {
+                let real = |count: usize| real([a, b, c, d, count, arguments[5]]);
+                splice::splice(fd, c as c_int, e, arguments[5] as u32, real)
+            }
             nr::__NR_recvfrom => {
                 let from = || transfer::source(e as *const u8, arguments[5] as *const u32);
                 transfer::receive(fd, buffer(), d as c_int, from, all)
             }
-            nr::__NR_sendmsg => transfer::send_message(fd, b as *const Message, all),
+            nr::__NR_sendmsg => transfer::send_message(fd, b as *const Message, c as c_int, all),
             nr::__NR_recvmsg => transfer::receive_message(fd, b as *const Message, c as c_int, all),
             nr::__NR_ppoll | nr::__NR_pselect6 | nr::__NR_epoll_pwait | nr::__NR_epoll_pwait2 => {
                 wait::wait(all)

@@ -7,87 +7,14 @@ use koala_events::{Address, EventKind, Pending, flags};
 use crate::address;
 use crate::descriptors::Entry;
 use crate::library::{self, Log};
-use crate::operation::{connect, socket};
-use crate::sys::{self, IoVec, Message, error, net};
+use crate::operation::datagram::{self, Way};
+use crate::operation::payload::Payload;
+use crate::operation::{close, fast_open, socket};
+use crate::sys::{self, Message, error, net};
 
 /// Up to here a send is in the log before it is on the wire. What is beyond is copied after the call, when it
 /// is known how much of it the kernel took: it may be a lot, and nothing.
 pub(crate) const AHEAD: usize = 16 * 1024;
-
-/// The bytes of a call: one buffer, or a vector of them.
-#[derive(Clone, Copy)]
-pub(crate) struct Payload {
-    vector: *const IoVec,
-    count: usize,
-    single: IoVec,
-}
-
-impl Payload {
-    /// One buffer.
-    pub(crate) fn buffer(base: *const u8, length: usize) -> Self {
-        Self { vector: core::ptr::null(), count: 1, single: IoVec { base: base.cast_mut(), length } }
-    }
-
-    /// A vector of buffers.
-    pub(crate) fn vector(vector: *const IoVec, count: usize) -> Self {
-        let single = IoVec { base: core::ptr::null_mut(), length: 0 };
-        Self { vector, count: if vector.is_null() { 0 } else { count }, single }
-    }
-
-    /// The buffers of a message.
-    ///
-    /// # Safety
-    ///
-    /// `message` must be null or point to a message.
-    pub(crate) unsafe fn message(message: *const Message) -> Self {
-        if message.is_null() {
-            return Self::vector(core::ptr::null(), 0);
-        }
-        // SAFETY: the caller's promise. musl's vector length is an int, with padding behind it that it leaves
-        // undefined; the kernel allows 1024 (UIO_MAXIOV).
-        unsafe { Self::vector((*message).vector, (*message).vector_length & 0xffff_ffff) }
-    }
-
-    fn part(&self, at: usize) -> IoVec {
-        if self.vector.is_null() {
-            return self.single;
-        }
-        // SAFETY: the program's vector has `count` parts, and `at` is below that in every caller.
-        unsafe { *self.vector.add(at) }
-    }
-
-    fn length(&self) -> usize {
-        let mut length = 0usize;
-        for at in 0..self.count {
-            length = length.saturating_add(self.part(at).length);
-        }
-        length
-    }
-
-    /// Copies `length` bytes from byte `from` on.
-    ///
-    /// # Safety
-    ///
-    /// The buffers must be readable that far, and `to` have room.
-    unsafe fn copy(&self, mut from: usize, to: *mut u8, length: usize) {
-        let mut done = 0;
-        for at in 0..self.count {
-            let part = self.part(at);
-            if from >= part.length {
-                from -= part.length;
-                continue;
-            }
-            let size = (part.length - from).min(length - done);
-            // SAFETY: the caller's promise; `from` and `size` stay within the part.
-            unsafe { sys::copy(part.base.add(from), to.add(done), size) };
-            done += size;
-            from = 0;
-            if done == length {
-                return;
-            }
-        }
-    }
-}
 
 /// Whether a failed call is worth no event: it will be tried again.
 pub(crate) fn is_retry(errno: c_int) -> bool {
@@ -100,8 +27,10 @@ enum Sending {
     Untracked,
     /// Bytes on a connection; the record of the first `ahead` of them is in the log already.
     Stream { log: Log, entry: Entry, pending: Option<Pending>, ahead: usize },
-    /// A datagram, which is `held_back` in a replay: written down and not sent.
-    Datagram { log: Option<Log>, entry: Entry, peer: Address, held_back: bool },
+    /// A datagram, and what becomes of it.
+    Datagram { log: Option<Log>, entry: Entry, peer: Address, way: Way },
+    /// Bytes for a file that is appended to, `held_back` in a replay: written down, and not appended.
+    Append { log: Option<Log>, entry: Entry, held_back: bool },
 }
 
 /// `send`, `write` and their kin. `to` is the destination of a datagram, if the call names one.
@@ -120,7 +49,13 @@ pub(crate) unsafe fn send(
     let sending = unsafe { before_send(fd, &payload, to) };
     let result = match &sending {
         Sending::Untracked => return real(),
-        Sending::Datagram { held_back: true, .. } => payload.length() as isize,
+        Sending::Datagram { way: Way::HeldBack, .. } | Sending::Append { held_back: true, .. } => {
+            payload.length() as isize
+        }
+        Sending::Datagram { way: Way::Instead(server), log, entry, .. } => {
+            // SAFETY: the caller's promise.
+            unsafe { datagram::send_instead(log.as_ref(), fd, *entry, &payload, server) }
+        }
         _ => real(),
     };
     // SAFETY: the kernel has just read what it took of the payload, or it was about to.
@@ -138,21 +73,29 @@ unsafe fn before_send(fd: c_int, payload: &Payload, to: (*const u8, u32)) -> Sen
     }
     let entry = socket::known(fd);
     if !entry.is_socket() {
-        return Sending::Untracked;
+        if !entry.is_file() {
+            return Sending::Untracked;
+        }
+        // What may be read as well is written to the replay's own memory.
+        let held_back = library::is_replaying() && !entry.readable() && payload.is_plausible();
+        return Sending::Append { log: library::log(), entry, held_back };
     }
     if entry.datagram() {
         // SAFETY: the caller's promise.
         let peer = unsafe { address::read(to.0, to.1) };
         let log = library::log();
         let entry = log.map_or(entry, |log| numbered(&log, fd, entry));
-        let held_back = library::is_replaying() && !log.is_some_and(|log| connect::is_reachable(&log, &peer));
-        return Sending::Datagram { log, entry, peer, held_back };
+        let way = datagram::way(log.as_ref(), fd, &peer);
+        return Sending::Datagram { log, entry, peer, way };
     }
     let length = payload.length();
     if entry.connection() == 0 || length == 0 {
         return Sending::Untracked;
     }
     let Some(log) = library::log() else { return Sending::Untracked };
+    if !payload.is_plausible() {
+        return Sending::Stream { log, entry, pending: None, ahead: 0 };
+    }
     let ahead = length.min(AHEAD);
     let mut pending = log.begin(EventKind::Send, fd, entry, 0, sys::now(), ahead);
     if let Some(pending) = &mut pending {
@@ -176,6 +119,11 @@ unsafe fn after_send(fd: c_int, payload: &Payload, sending: Sending, result: isi
         Sending::Datagram { log: Some(log), entry, peer, .. } if result >= 0 => {
             // SAFETY: the caller's promise.
             unsafe { datagram(&log, EventKind::Send, fd, entry, &peer, payload, result as usize) };
+        }
+        Sending::Append { log: Some(log), entry, .. } if result > 0 => {
+            let taken = (result as usize).min(payload.length());
+            // SAFETY: the caller's promise.
+            unsafe { copy_rest(&log, EventKind::Append, fd, entry, payload, 0, taken) };
         }
         _ => {}
     }
@@ -222,7 +170,7 @@ pub(crate) fn lose(log: &Log, fd: c_int, entry: Entry, count: usize) {
 /// # Safety
 ///
 /// The payload must be readable that far.
-unsafe fn copy_rest(
+pub(crate) unsafe fn copy_rest(
     log: &Log,
     kind: EventKind,
     fd: c_int,
@@ -246,7 +194,7 @@ unsafe fn copy_rest(
 }
 
 /// The entry of a datagram socket, with a connection number.
-fn numbered(log: &Log, fd: c_int, entry: Entry) -> Entry {
+pub(crate) fn numbered(log: &Log, fd: c_int, entry: Entry) -> Entry {
     if entry.connection() != 0 {
         return entry;
     }
@@ -260,7 +208,7 @@ fn numbered(log: &Log, fd: c_int, entry: Entry) -> Entry {
 /// # Safety
 ///
 /// The payload must be readable for `length` bytes.
-unsafe fn datagram(
+pub(crate) unsafe fn datagram(
     log: &Log,
     kind: EventKind,
     fd: c_int,
@@ -304,7 +252,7 @@ pub(crate) unsafe fn receive(
 
 /// The socket that is about to be read, if koala follows it.
 #[inline(never)]
-fn before_receive(fd: c_int) -> Option<Entry> {
+pub(crate) fn before_receive(fd: c_int) -> Option<Entry> {
     if !library::is_active() {
         return None;
     }
@@ -325,7 +273,7 @@ fn before_receive(fd: c_int) -> Option<Entry> {
 ///
 /// The payload must be filled as far as `result` says.
 #[inline(never)]
-unsafe fn after_receive(
+pub(crate) unsafe fn after_receive(
     fd: c_int,
     entry: Entry,
     payload: &Payload,
@@ -348,7 +296,7 @@ unsafe fn after_receive(
         let entry = numbered(&log, fd, entry);
         // SAFETY: the caller's promise.
         unsafe { datagram(&log, EventKind::Receive, fd, entry, from, payload, received) };
-    } else if call_flags & net::MSG_TRUNC != 0 {
+    } else if call_flags & net::MSG_TRUNC != 0 && !is_unix(fd) {
         // tcp(7): the bytes were thrown away.
         lose(&log, fd, entry, received);
     } else if received > 0 {
@@ -359,17 +307,43 @@ unsafe fn after_receive(
     }
 }
 
+fn is_unix(fd: c_int) -> bool {
+    address::option(fd, net::SO_DOMAIN) == Some(net::AF_UNIX)
+}
+
 /// Where a receive wrote the source of a datagram.
 ///
 /// # Safety
 ///
 /// Both must be null, or what the kernel filled.
 pub(crate) unsafe fn source(name: *const u8, length: *const u32) -> Address {
-    if length.is_null() {
+    if !sys::is_plausible(length) {
         return Address::None;
     }
     // SAFETY: the caller's promise.
-    unsafe { address::read(name, *length) }
+    unsafe { datagram::source(name.cast_mut(), *length) }
+}
+
+/// sendto(2).
+///
+/// # Safety
+///
+/// As for [`send`].
+#[inline]
+pub(crate) unsafe fn send_to(
+    fd: c_int,
+    payload: Payload,
+    call_flags: c_int,
+    to: (*const u8, u32),
+    real: impl Fn() -> isize,
+) -> isize {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if fast_open::is_meant(fd, call_flags, to) {
+            return fast_open::send(fd, &payload, call_flags, to, &real);
+        }
+        send(fd, payload, to, real)
+    }
 }
 
 /// sendmsg(2).
@@ -377,15 +351,27 @@ pub(crate) unsafe fn source(name: *const u8, length: *const u32) -> Address {
 /// # Safety
 ///
 /// `message` must be what sendmsg(2) asks for.
-pub(crate) unsafe fn send_message(fd: c_int, message: *const Message, real: impl FnOnce() -> isize) -> isize {
-    let to = if message.is_null() {
-        (core::ptr::null(), 0)
-    } else {
-        // SAFETY: the caller's promise.
-        unsafe { ((*message).name.cast_const(), (*message).name_length) }
-    };
+pub(crate) unsafe fn send_message(
+    fd: c_int,
+    message: *const Message,
+    call_flags: c_int,
+    real: impl Fn() -> isize,
+) -> isize {
     // SAFETY: the caller's promise.
-    unsafe { send(fd, Payload::message(message), to, real) }
+    unsafe { send_to(fd, Payload::message(message), call_flags, destination(message), real) }
+}
+
+/// Where a message is sent to, if it says so.
+///
+/// # Safety
+///
+/// `message` must be what sendmsg(2) asks for.
+pub(crate) unsafe fn destination(message: *const Message) -> (*const u8, u32) {
+    if !sys::is_plausible(message) {
+        return (core::ptr::null(), 0);
+    }
+    // SAFETY: the caller's promise.
+    unsafe { ((*message).name.cast_const(), (*message).name_length) }
 }
 
 /// recvmsg(2).
@@ -399,20 +385,28 @@ pub(crate) unsafe fn receive_message(
     call_flags: c_int,
     real: impl FnOnce() -> isize,
 ) -> isize {
-    let from = || {
-        if message.is_null() {
-            return Address::None;
-        }
-        // SAFETY: the caller's promise; the kernel filled in the name.
-        unsafe { address::read((*message).name, (*message).name_length) }
-    };
+    // SAFETY: the caller's promise; the kernel filled in the name.
+    let from = || unsafe { origin(message) };
     // SAFETY: the caller's promise.
     let received = unsafe { receive(fd, Payload::message(message), call_flags, from, real) };
-    if received >= 0 && library::is_active() && !message.is_null() {
+    if received >= 0 && library::is_active() && sys::is_plausible(message) {
         // SAFETY: the kernel has filled the message.
         unsafe { forget_passed(message) };
     }
     received
+}
+
+/// Where a message came from.
+///
+/// # Safety
+///
+/// `message` must be null, or one that the kernel has filled.
+pub(crate) unsafe fn origin(message: *const Message) -> Address {
+    if !sys::is_plausible(message) {
+        return Address::None;
+    }
+    // SAFETY: the caller's promise.
+    unsafe { datagram::source((*message).name, (*message).name_length) }
 }
 
 /// Descriptors that came with a message (`SCM_RIGHTS`, unix(7)) may have numbers of which something else is
@@ -421,7 +415,7 @@ pub(crate) unsafe fn receive_message(
 /// # Safety
 ///
 /// `message` must be one that the kernel has filled.
-unsafe fn forget_passed(message: *const Message) {
+pub(crate) unsafe fn forget_passed(message: *const Message) {
     const HEAD: usize = 16;
     // SAFETY: the caller's promise.
     let (mut at, mut left) = unsafe { ((*message).control.cast_const(), (*message).control_length) };
@@ -444,7 +438,7 @@ unsafe fn forget_passed(message: *const Message) {
             while offset + 4 <= length {
                 // SAFETY: the descriptor lies within the control message.
                 let fd = unsafe { at.add(offset).cast::<c_int>().read_unaligned() };
-                crate::descriptors::take(fd);
+                close::replaced(fd);
                 offset += 4;
             }
         }
@@ -455,35 +449,5 @@ unsafe fn forget_passed(message: *const Message) {
         // SAFETY: the next control message begins within what is left.
         at = unsafe { at.add(step) };
         left -= step;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn any_part_of_a_vector_can_be_copied() {
-        let parts = [&b"abc"[..], b"", b"defgh", b"i"];
-        let vector: Vec<IoVec> =
-            parts.iter().map(|part| IoVec { base: part.as_ptr().cast_mut(), length: part.len() }).collect();
-        let payload = Payload::vector(vector.as_ptr(), vector.len());
-        let whole = b"abcdefghi";
-        assert_eq!(payload.length(), whole.len());
-        for from in 0..=whole.len() {
-            for length in 0..=whole.len() - from {
-                let mut out = vec![0; length];
-                // SAFETY: the parts hold `whole`, of which the range is a part.
-                unsafe { payload.copy(from, out.as_mut_ptr(), length) };
-                assert_eq!(out, whole[from..from + length]);
-            }
-        }
-    }
-
-    #[test]
-    fn no_vector_is_empty() {
-        assert_eq!(Payload::vector(core::ptr::null(), 5).length(), 0);
-        // SAFETY: null is allowed.
-        assert_eq!(unsafe { Payload::message(core::ptr::null()) }.length(), 0);
     }
 }

@@ -4,12 +4,13 @@
 
 use alloc::{format, string::String, vec::Vec};
 
-use super::{Decoded, decode, http, json, postgres, thrift};
+use super::{Decoded, Value, fastcgi, http, json, memcached, mongodb, mysql, percent, postgres, thrift};
+use crate::ConnectionState;
 
 /// A request, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fields {
-    /// `http`, `redis`, `memcached`, `mysql`, `postgres`, `thrift`, or empty where nothing was recognised.
+    /// The [name of the protocol](crate::Protocol::name), or empty where nothing was recognised.
     pub protocol: &'static str,
     /// The fields in the order in which they were sent.
     pub fields: Vec<Field>,
@@ -24,10 +25,15 @@ pub struct Field {
     pub value: String,
 }
 
-/// Recognises and decodes one request.
+/// Recognises and decodes one request, of which nothing but its bytes is known.
 pub fn fields(request: &[u8]) -> Fields {
+    fields_in(&ConnectionState::default(), request)
+}
+
+/// Recognises and decodes the next request of a connection on which was said what `state` knows.
+pub fn fields_in(state: &ConnectionState, request: &[u8]) -> Fields {
     let mut list = List { prefix: String::new(), fields: Vec::new() };
-    let protocol = match decode(request) {
+    let protocol = match state.decode(request) {
         Decoded::Http(request) => {
             list.http(&request);
             "http"
@@ -40,25 +46,17 @@ pub fn fields(request: &[u8]) -> Fields {
                 }
                 list.push("command", command.name());
                 for (index, argument) in command.arguments().enumerate().skip(1) {
-                    list.push(&format!("argument[{index}]"), argument);
+                    list.item("argument", index, argument);
                 }
             }
             "redis"
         }
-        Decoded::Memcached(storage) => {
-            list.push("command", storage.command);
-            list.push("key", storage.key);
-            list.push("options", storage.options);
-            list.push("value", storage.value);
+        Decoded::Memcached(command) => {
+            list.memcached(&command);
             "memcached"
         }
         Decoded::MySql(command) => {
-            list.push("command", command.name().as_bytes());
-            match command.sql() {
-                Some(sql) => list.push("sql", sql),
-                None if command.body.is_empty() => {}
-                None => list.push("body", command.body),
-            }
+            list.mysql(&command);
             "mysql"
         }
         Decoded::MySqlLogin(login) => {
@@ -74,9 +72,24 @@ pub fn fields(request: &[u8]) -> Fields {
             }
             "postgres"
         }
+        Decoded::PostgresStartUp(start_up) => {
+            list.push("message", b"StartUp");
+            for (name, value) in start_up.parameters() {
+                list.named("", name, value);
+            }
+            "postgres"
+        }
         Decoded::Thrift(call) => {
             list.thrift(&call);
             "thrift"
+        }
+        Decoded::MongoDb(command) => {
+            list.mongodb(&command);
+            "mongodb"
+        }
+        Decoded::FastCgi(request) => {
+            list.fastcgi(&request);
+            "fastcgi"
         }
         Decoded::Unknown(bytes) => {
             if !bytes.is_empty() {
@@ -95,30 +108,86 @@ struct List {
 
 impl List {
     fn push(&mut self, name: &str, value: &[u8]) {
-        self.fields.push(Field { name: format!("{}{name}", self.prefix), value: text(value) });
+        self.named(name, b"", value);
+    }
+
+    /// A field whose name is put together.
+    fn named(&mut self, name: &str, rest: &[u8], value: &[u8]) {
+        let mut whole = self.prefix.clone();
+        whole.push_str(name);
+        push_text(&mut whole, rest);
+        self.fields.push(Field { name: whole, value: text(value) });
+    }
+
+    /// A field of several that have numbers.
+    fn item(&mut self, name: &str, index: usize, value: &[u8]) {
+        self.named(name, format!("[{index}]").as_bytes(), value);
     }
 
     fn http(&mut self, request: &http::Request<'_>) {
         self.push("method", request.method());
         self.push("path", request.path());
-        for (name, value) in request.query() {
-            self.push(&format!("query.{}", text(name)), value);
-        }
+        self.pairs("query.", request.query());
         for (name, value) in request.headers() {
-            self.push(&format!("header.{}", text(name)), value);
+            self.named("header.", name, value);
         }
-        match request.body() {
+        self.body(request.body());
+    }
+
+    fn pairs(&mut self, prefix: &str, pairs: percent::Pairs<'_>) {
+        for (name, value) in pairs {
+            self.named(prefix, name, value);
+        }
+    }
+
+    fn body(&mut self, body: http::Body<'_>) {
+        match body {
             http::Body::Empty => {}
             http::Body::Json(content) => self.json(&content),
-            http::Body::Form(content) => {
-                for (name, value) in super::percent::Pairs::new(&content) {
-                    self.push(&format!("body.{}", text(name)), value);
-                }
-            }
-            http::Body::Multipart { content, .. } | http::Body::Bytes(content) => {
-                self.push("body", &content);
+            http::Body::Form(content) => self.pairs("body.", percent::Pairs::new(&content)),
+            http::Body::Multipart { content, .. } | http::Body::Bytes(content) => self.push("body", &content),
+        }
+    }
+
+    fn fastcgi(&mut self, request: &fastcgi::Request<'_>) {
+        for (name, value) in request.params() {
+            self.named("param.", name, value);
+        }
+        self.pairs("query.", request.query());
+        self.body(request.body());
+    }
+
+    fn memcached(&mut self, command: &memcached::Command<'_>) {
+        self.push("command", command.command);
+        self.push("key", &command.key);
+        for (name, value) in [("options", Some(command.options)), ("value", command.value)] {
+            if let Some(value) = value.filter(|value| name == "value" || !value.is_empty()) {
+                self.push(name, value);
             }
         }
+    }
+
+    fn mysql(&mut self, command: &mysql::Command<'_>) {
+        self.push("command", command.name().as_bytes());
+        if let Some(sql) = command.sql() {
+            self.push("sql", sql);
+        } else if !command.body.is_empty() {
+            self.push("body", command.body);
+        }
+        self.values(command.parameters().into_iter().flatten());
+    }
+
+    fn values<'v>(&mut self, values: impl Iterator<Item = Value<'v>>) {
+        for (index, value) in values.enumerate() {
+            self.item("parameter", index, &value.text());
+        }
+    }
+
+    fn mongodb(&mut self, command: &mongodb::Command<'_>) {
+        self.push("command", command.name);
+        self.push("database", command.database);
+        // A message that was decoded is well formed.
+        let _ = command.fields(|path, value| self.push(path, &value.text()));
     }
 
     /// The leaves of a JSON body, or the body as it is where it is no JSON, or where its paths would be out of
@@ -133,8 +202,8 @@ impl List {
                 return;
             };
             budget = left;
-            let dot = if path.is_empty() || path.starts_with(['[', '#']) { "" } else { "." };
-            self.push(&format!("body{dot}{path}"), &json::unescape(token));
+            let body = if path.is_empty() || path.starts_with(['[', '#']) { "body" } else { "body." };
+            self.named(body, path.as_bytes(), &json::unescape(token));
         });
         if result.is_err() || budget == 0 {
             self.fields.truncate(before);
@@ -143,45 +212,42 @@ impl List {
     }
 
     fn postgres(&mut self, message: postgres::Message<'_>) {
-        match message {
-            postgres::Message::Query(sql) => {
-                self.push("message", b"Query");
-                self.push("sql", sql);
+        let (kind, statement, sql, values) = match message {
+            postgres::Message::Query(sql) => (&b"Query"[..], None, Some(sql), None),
+            postgres::Message::Parse { name, sql } => (&b"Parse"[..], Some(name), Some(sql), None),
+            postgres::Message::Bind { statement, sql, parameters, .. } => {
+                (&b"Bind"[..], Some(statement), sql, Some(parameters))
             }
-            postgres::Message::Parse { name, sql } => {
-                self.push("message", b"Parse");
-                self.push("statement", name);
-                self.push("sql", sql);
+            postgres::Message::Execute { portal, bound, .. } => {
+                let (sql, parameters) = bound.unzip();
+                (&b"Execute"[..], Some(portal).filter(|name| !name.is_empty()), sql, parameters)
             }
-            postgres::Message::Bind { statement, parameters, .. } => {
-                self.push("message", b"Bind");
-                self.push("statement", statement);
-                for (index, value) in parameters.enumerate() {
-                    self.push(&format!("parameter[{index}]"), value.unwrap_or(b"NULL"));
-                }
+            postgres::Message::Named { kind, name, sql, .. } => {
+                (if kind == b'C' { &b"Close"[..] } else { b"Describe" }, Some(name), sql, None)
             }
             postgres::Message::Other(kind, body) => {
                 self.push("message", &[kind]);
                 if !body.is_empty() {
                     self.push("body", body);
                 }
+                return;
             }
+        };
+        self.push("message", kind);
+        if let Some(name) = statement {
+            self.push("statement", name);
         }
+        if let Some(sql) = sql {
+            self.push("sql", sql);
+        }
+        self.values(values.into_iter().flat_map(postgres::Parameters::values));
     }
 
     fn thrift(&mut self, call: &thrift::Call<'_>) {
         self.push("method", call.method);
         let before = self.fields.len();
-        let result = call.fields(|path, value| {
-            let name = format!("argument.{path}");
-            match value {
-                thrift::Value::Integer(number) => self.push(&name, format!("{number}").as_bytes()),
-                thrift::Value::Double(number) => self.push(&name, format!("{number}").as_bytes()),
-                thrift::Value::Bytes(bytes) => self.push(&name, bytes),
-                thrift::Value::Empty => self.push(&name, b""),
-            }
-        });
-        if result.is_none() {
+        let visit = |path: &str, value: Value<'_>| self.named("argument.", path.as_bytes(), &value.text());
+        if call.fields(visit).is_none() {
             self.fields.truncate(before);
             self.push("arguments", call.arguments);
         }
@@ -190,13 +256,18 @@ impl List {
 
 fn text(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
+    push_text(&mut text, bytes);
+    text
+}
+
+fn push_text(text: &mut String, bytes: &[u8]) {
     for chunk in bytes.utf8_chunks() {
         text.push_str(chunk.valid());
         for byte in chunk.invalid() {
-            text.push_str(&format!("\\x{byte:02x}"));
+            let digit = |digit: u8| char::from_digit(u32::from(digit), 16).unwrap_or_default();
+            text.extend(['\\', 'x', digit(byte >> 4), digit(byte & 15)]);
         }
     }
-    text
 }
 
 #[cfg(test)]

@@ -116,25 +116,31 @@ impl<'a> Request<'a> {
         if self.rest.is_empty() {
             return Body::Empty;
         }
-        let content = self.content();
-        let kind = self.header("content-type").unwrap_or_default();
+        Body::of(self.header("content-type").unwrap_or_default(), self.content())
+    }
+}
+
+impl<'a> Body<'a> {
+    /// What `content` is, by the value of its content type.
+    pub(crate) fn of(kind: &'a [u8], content: Cow<'a, [u8]>) -> Self {
         let essence = kind.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
         if content.is_empty() {
-            Body::Empty
+            Self::Empty
         } else if contains_ignoring_case(essence, b"json") {
-            Body::Json(content)
+            Self::Json(content)
         } else if essence.eq_ignore_ascii_case(b"application/x-www-form-urlencoded") {
             // curl sends whatever it is given under this type, JSON more often than not.
-            if looks_like_json(&content) { Body::Json(content) } else { Body::Form(content) }
+            if looks_like_json(&content) { Self::Json(content) } else { Self::Form(content) }
         } else if starts_with_ignoring_case(essence, b"multipart/") {
             match parameter(kind, b"boundary") {
-                Some(boundary) => Body::Multipart { boundary, content },
-                None => Body::Bytes(content),
+                // RFC 2046 allows 70 characters.
+                Some(boundary) if boundary.len() <= 200 => Self::Multipart { boundary, content },
+                _ => Self::Bytes(content),
             }
         } else if looks_like_json(&content) {
-            Body::Json(content)
+            Self::Json(content)
         } else {
-            Body::Bytes(content)
+            Self::Bytes(content)
         }
     }
 }
@@ -168,16 +174,18 @@ pub fn parts<'a>(boundary: &[u8], content: &'a [u8]) -> Vec<(Headers<'a>, &'a [u
     let mut delimiter = Vec::with_capacity(boundary.len() + 2);
     delimiter.extend_from_slice(b"--");
     delimiter.extend_from_slice(boundary);
-    let finder = memchr::memmem::Finder::new(&delimiter);
+    let mut at = 0;
     let mut from = None;
-    for at in finder.find_iter(content) {
+    while let Some(found) = super::find(content.get(at..).unwrap_or_default(), &delimiter) {
+        at += found;
         if let Some(part) = from.and_then(|from| content.get(from..at)) {
             let part = part.strip_prefix(b"\r\n").unwrap_or(part);
             let part = part.strip_suffix(b"\r\n").unwrap_or(part);
             let (head, body) = part.split_at(head_length(part));
             parts.push((Headers { rest: head }, body));
         }
-        from = Some(at + delimiter.len());
+        at += delimiter.len();
+        from = Some(at);
     }
     parts
 }
@@ -208,7 +216,7 @@ fn head_length(text: &[u8]) -> usize {
 /// Authority (of an absolute target), path and query.
 fn split_target(target: &[u8]) -> (Option<&[u8]>, &[u8], &[u8]) {
     let target = target.split(|byte| *byte == b'#').next().unwrap_or_default();
-    let scheme = if target.first() == Some(&b'/') { None } else { memchr::memmem::find(target, b"://") };
+    let scheme = if target.first() == Some(&b'/') { None } else { super::find(target, b"://") };
     let (authority, target) = match scheme.and_then(|at| target.get(at + 3..)) {
         Some(rest) => {
             let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());

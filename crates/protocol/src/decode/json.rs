@@ -170,17 +170,16 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// Takes the path and the text of a scalar. Not generic: what reads is large, and there are several who visit.
+type Visit<'v, 'a> = dyn FnMut(&str, &'a [u8]) -> Result<(), Invalid> + 'v;
+
 /// What encloses the value being read, and how long the path was before it.
 enum Level {
     Array { index: usize, path: usize },
     Object { path: usize },
 }
 
-fn value<'a>(
-    cursor: &mut Cursor<'a>,
-    path: &mut String,
-    visit: &mut impl FnMut(&str, &'a [u8]) -> Result<(), Invalid>,
-) -> Result<(), Invalid> {
+fn value<'a>(cursor: &mut Cursor<'a>, path: &mut String, visit: &mut Visit<'_, 'a>) -> Result<(), Invalid> {
     let mut levels: Vec<Level> = Vec::new();
     loop {
         // One value.

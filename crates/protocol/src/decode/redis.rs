@@ -1,5 +1,7 @@
 //! Redis commands: arrays of bulk strings (RESP), or inline commands.
 
+use crate::words::Words;
+
 /// The commands of one request: one, or several that were pipelined.
 #[derive(Debug, Clone, Copy)]
 pub struct Commands<'a> {
@@ -148,71 +150,65 @@ const fn pairs(values_from: u8) -> Description {
     Description { read_only: false, values_from, alternating: true }
 }
 
+/// What is known of commands, by family.
+#[rustfmt::skip]
+static COMMANDS: Words<Description, 243, 20> = Words::new(&[
+    (&["GET", "MGET", "STRLEN", "GETRANGE", "SUBSTR", "EXISTS", "TYPE", "TTL", "PTTL", "EXPIRETIME",
+        "PEXPIRETIME", "KEYS", "SCAN", "DBSIZE", "RANDOMKEY", "DUMP", "OBJECT", "BITCOUNT", "BITPOS",
+        "GETBIT", "BITFIELD_RO", "LCS"], read()),
+    (&["HGET", "HMGET", "HGETALL", "HKEYS", "HVALS", "HLEN", "HEXISTS", "HSTRLEN", "HSCAN", "HRANDFIELD",
+        "HTTL", "HPTTL"], read()),
+    (&["LRANGE", "LLEN", "LINDEX", "LPOS"], read()),
+    (&["SMEMBERS", "SISMEMBER", "SMISMEMBER", "SCARD", "SRANDMEMBER", "SDIFF", "SINTER", "SUNION",
+        "SINTERCARD", "SSCAN"], read()),
+    (&["ZRANGE", "ZREVRANGE", "ZRANGEBYSCORE", "ZREVRANGEBYSCORE", "ZRANGEBYLEX", "ZREVRANGEBYLEX", "ZSCORE",
+        "ZMSCORE", "ZRANK", "ZREVRANK", "ZCARD", "ZCOUNT", "ZLEXCOUNT", "ZSCAN", "ZRANDMEMBER", "ZDIFF",
+        "ZINTER", "ZUNION", "ZINTERCARD"], read()),
+    (&["GEOPOS", "GEODIST", "GEOHASH", "GEOSEARCH", "GEORADIUS_RO", "GEORADIUSBYMEMBER_RO"], read()),
+    (&["PFCOUNT", "XRANGE", "XREVRANGE", "XLEN", "XINFO", "XPENDING", "SORT_RO", "EVAL_RO", "EVALSHA_RO",
+        "FCALL_RO"], read()),
+    (&["PING", "ECHO", "TIME", "INFO", "COMMAND", "LASTSAVE", "ROLE", "MEMORY", "PUBSUB"], read()),
+    (&["SET", "SETNX", "GETSET", "APPEND", "SETRANGE", "RESTORE"], write(2)),
+    (&["SETEX", "PSETEX"], write(3)),
+    (&["MSET", "MSETNX"], pairs(2)),
+    (&["HSET", "HMSET"], pairs(3)),
+    (&["HSETNX"], write(3)),
+    (&["LPUSH", "RPUSH", "LPUSHX", "RPUSHX", "SADD", "PFADD"], write(2)),
+    (&["LSET"], write(3)),
+    (&["LINSERT"], write(4)),
+    (&["ZADD"], write(2)),
+    (&["EXPIREAT", "PEXPIREAT"], write(2)),
+    (&["PUBLISH", "SPUBLISH"], write(2)),
+    (&["XADD"], write(2)),
+    (&["JSON.SET"], write(3)),
+    (&["DEL", "UNLINK", "INCR", "DECR", "INCRBY", "DECRBY", "INCRBYFLOAT", "GETDEL", "GETEX", "EXPIRE",
+        "PEXPIRE", "PERSIST", "RENAME", "RENAMENX", "COPY", "MOVE", "TOUCH", "SETBIT", "BITOP", "BITFIELD",
+        "SORT", "MIGRATE"], ask()),
+    (&["HDEL", "HINCRBY", "HINCRBYFLOAT", "HEXPIRE", "HGETDEL", "HGETEX"], ask()),
+    (&["LPOP", "RPOP", "BLPOP", "BRPOP", "LREM", "LTRIM", "RPOPLPUSH", "BRPOPLPUSH", "LMOVE", "BLMOVE",
+        "LMPOP", "BLMPOP"], ask()),
+    (&["SREM", "SPOP", "SMOVE", "SDIFFSTORE", "SINTERSTORE", "SUNIONSTORE"], ask()),
+    (&["ZREM", "ZINCRBY", "ZPOPMIN", "ZPOPMAX", "BZPOPMIN", "BZPOPMAX", "ZREMRANGEBYSCORE", "ZREMRANGEBYRANK",
+        "ZREMRANGEBYLEX", "ZRANGESTORE", "ZUNIONSTORE", "ZINTERSTORE", "ZDIFFSTORE", "ZMPOP", "BZMPOP"],
+        ask()),
+    (&["GEOADD", "GEOSEARCHSTORE", "GEORADIUS", "GEORADIUSBYMEMBER", "PFMERGE"], ask()),
+    (&["XREAD", "XREADGROUP", "XGROUP", "XACK", "XDEL", "XTRIM", "XCLAIM", "XAUTOCLAIM", "XSETID"], ask()),
+    (&["EVAL", "EVALSHA", "FCALL", "FUNCTION", "SCRIPT", "MULTI", "EXEC", "DISCARD", "WATCH", "UNWATCH"],
+        ask()),
+    (&["AUTH", "HELLO", "SELECT", "CLIENT", "CONFIG", "QUIT", "RESET", "SUBSCRIBE", "PSUBSCRIBE",
+        "SSUBSCRIBE", "UNSUBSCRIBE", "PUNSUBSCRIBE", "SUNSUBSCRIBE", "MONITOR", "WAIT", "WAITAOF", "FLUSHDB",
+        "FLUSHALL", "SAVE", "BGSAVE", "BGREWRITEAOF", "SWAPDB", "CLUSTER", "READONLY", "READWRITE", "ASKING",
+        "ACL", "LATENCY", "SLOWLOG", "MODULE", "DEBUG", "SHUTDOWN", "REPLICAOF", "SLAVEOF", "FAILOVER",
+        "SYNC", "PSYNC", "REPLCONF"], ask()),
+]);
+
 /// What is known of a command, by its name in any case.
 pub fn describe(name: &[u8]) -> Option<Description> {
     let mut upper = [0u8; 24];
     let upper = upper.get_mut(..name.len())?;
     upper.copy_from_slice(name);
     upper.make_ascii_uppercase();
-    Some(match &*upper {
-        b"GET" | b"MGET" | b"STRLEN" | b"GETRANGE" | b"SUBSTR" | b"EXISTS" | b"TYPE" | b"TTL" | b"PTTL"
-        | b"EXPIRETIME" | b"PEXPIRETIME" | b"KEYS" | b"SCAN" | b"DBSIZE" | b"RANDOMKEY" | b"DUMP"
-        | b"OBJECT" | b"BITCOUNT" | b"BITPOS" | b"GETBIT" | b"BITFIELD_RO" | b"LCS" => read(),
-        b"HGET" | b"HMGET" | b"HGETALL" | b"HKEYS" | b"HVALS" | b"HLEN" | b"HEXISTS" | b"HSTRLEN"
-        | b"HSCAN" | b"HRANDFIELD" | b"HTTL" | b"HPTTL" => read(),
-        b"LRANGE" | b"LLEN" | b"LINDEX" | b"LPOS" => read(),
-        b"SMEMBERS" | b"SISMEMBER" | b"SMISMEMBER" | b"SCARD" | b"SRANDMEMBER" | b"SDIFF" | b"SINTER"
-        | b"SUNION" | b"SINTERCARD" | b"SSCAN" => read(),
-        b"ZRANGE" | b"ZREVRANGE" | b"ZRANGEBYSCORE" | b"ZREVRANGEBYSCORE" | b"ZRANGEBYLEX"
-        | b"ZREVRANGEBYLEX" | b"ZSCORE" | b"ZMSCORE" | b"ZRANK" | b"ZREVRANK" | b"ZCARD" | b"ZCOUNT"
-        | b"ZLEXCOUNT" | b"ZSCAN" | b"ZRANDMEMBER" | b"ZDIFF" | b"ZINTER" | b"ZUNION" | b"ZINTERCARD" => {
-            read()
-        }
-        b"GEOPOS" | b"GEODIST" | b"GEOHASH" | b"GEOSEARCH" | b"GEORADIUS_RO" | b"GEORADIUSBYMEMBER_RO" => {
-            read()
-        }
-        b"PFCOUNT" | b"XRANGE" | b"XREVRANGE" | b"XLEN" | b"XINFO" | b"XPENDING" | b"SORT_RO"
-        | b"EVAL_RO" | b"EVALSHA_RO" | b"FCALL_RO" => read(),
-        b"PING" | b"ECHO" | b"TIME" | b"INFO" | b"COMMAND" | b"LASTSAVE" | b"ROLE" | b"MEMORY"
-        | b"PUBSUB" => read(),
-
-        b"SET" | b"SETNX" | b"GETSET" | b"APPEND" | b"SETRANGE" | b"RESTORE" => write(2),
-        b"SETEX" | b"PSETEX" => write(3),
-        b"MSET" | b"MSETNX" => pairs(2),
-        b"HSET" | b"HMSET" => pairs(3),
-        b"HSETNX" => write(3),
-        b"LPUSH" | b"RPUSH" | b"LPUSHX" | b"RPUSHX" | b"SADD" | b"PFADD" => write(2),
-        b"LSET" => write(3),
-        b"LINSERT" => write(4),
-        b"ZADD" => write(2),
-        b"EXPIREAT" | b"PEXPIREAT" => write(2),
-        b"PUBLISH" | b"SPUBLISH" => write(2),
-        b"XADD" => write(2),
-        b"JSON.SET" => write(3),
-
-        b"DEL" | b"UNLINK" | b"INCR" | b"DECR" | b"INCRBY" | b"DECRBY" | b"INCRBYFLOAT" | b"GETDEL"
-        | b"GETEX" | b"EXPIRE" | b"PEXPIRE" | b"PERSIST" | b"RENAME" | b"RENAMENX" | b"COPY" | b"MOVE"
-        | b"TOUCH" | b"SETBIT" | b"BITOP" | b"BITFIELD" | b"SORT" | b"MIGRATE" => ask(),
-        b"HDEL" | b"HINCRBY" | b"HINCRBYFLOAT" | b"HEXPIRE" | b"HGETDEL" | b"HGETEX" => ask(),
-        b"LPOP" | b"RPOP" | b"BLPOP" | b"BRPOP" | b"LREM" | b"LTRIM" | b"RPOPLPUSH" | b"BRPOPLPUSH"
-        | b"LMOVE" | b"BLMOVE" | b"LMPOP" | b"BLMPOP" => ask(),
-        b"SREM" | b"SPOP" | b"SMOVE" | b"SDIFFSTORE" | b"SINTERSTORE" | b"SUNIONSTORE" => ask(),
-        b"ZREM" | b"ZINCRBY" | b"ZPOPMIN" | b"ZPOPMAX" | b"BZPOPMIN" | b"BZPOPMAX" | b"ZREMRANGEBYSCORE"
-        | b"ZREMRANGEBYRANK" | b"ZREMRANGEBYLEX" | b"ZRANGESTORE" | b"ZUNIONSTORE" | b"ZINTERSTORE"
-        | b"ZDIFFSTORE" | b"ZMPOP" | b"BZMPOP" => ask(),
-        b"GEOADD" | b"GEOSEARCHSTORE" | b"GEORADIUS" | b"GEORADIUSBYMEMBER" | b"PFMERGE" => ask(),
-        b"XREAD" | b"XREADGROUP" | b"XGROUP" | b"XACK" | b"XDEL" | b"XTRIM" | b"XCLAIM" | b"XAUTOCLAIM"
-        | b"XSETID" => ask(),
-        b"EVAL" | b"EVALSHA" | b"FCALL" | b"FUNCTION" | b"SCRIPT" | b"MULTI" | b"EXEC" | b"DISCARD"
-        | b"WATCH" | b"UNWATCH" => ask(),
-        b"AUTH" | b"HELLO" | b"SELECT" | b"CLIENT" | b"CONFIG" | b"QUIT" | b"RESET" | b"SUBSCRIBE"
-        | b"PSUBSCRIBE" | b"SSUBSCRIBE" | b"UNSUBSCRIBE" | b"PUNSUBSCRIBE" | b"SUNSUBSCRIBE" | b"MONITOR"
-        | b"WAIT" | b"WAITAOF" | b"FLUSHDB" | b"FLUSHALL" | b"SAVE" | b"BGSAVE" | b"BGREWRITEAOF"
-        | b"SWAPDB" | b"CLUSTER" | b"READONLY" | b"READWRITE" | b"ASKING" | b"ACL" | b"LATENCY"
-        | b"SLOWLOG" | b"MODULE" | b"DEBUG" | b"SHUTDOWN" | b"REPLICAOF" | b"SLAVEOF" | b"FAILOVER"
-        | b"SYNC" | b"PSYNC" | b"REPLCONF" => ask(),
-        _ => return None,
-    })
+    COMMANDS.find(upper)
 }
 
 #[cfg(test)]

@@ -77,7 +77,7 @@ impl<'a> Tokens<'a> {
 
     fn skip_past(&mut self, end: &[u8]) {
         let rest = self.sql.get(self.at..).unwrap_or_default();
-        self.at = memchr::memmem::find(rest, end).map_or(self.sql.len(), |found| self.at + found + end.len());
+        self.at = super::find(rest, end).map_or(self.sql.len(), |found| self.at + found + end.len());
     }
 
     /// Skips space and comments.

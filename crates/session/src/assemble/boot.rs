@@ -4,15 +4,21 @@ use super::{
     lifecycle::World,
     sessions::{Key, Open},
 };
-use crate::model::{Action, SendUdp, Session};
-use koala_events::{Address, Event};
+use crate::model::{Action, Session};
+use koala_events::Event;
 
 /// A process of the tree.
 #[derive(Default)]
 pub(super) struct Process {
-    /// The process that it was forked from.
+    /// The process that it was forked from, or that has executed or started it.
     pub(super) parent: u64,
-    boot: Option<Key>,
+    /// When it was about to be made.
+    pub(super) made_at: u64,
+    /// It has told of itself.
+    pub(super) began: bool,
+    /// The sessions for which it was made; the last is the most probable. See the [module](super::lineage).
+    pub(super) origin: Vec<Key>,
+    pub(super) boot: Option<Key>,
 }
 
 impl World {
@@ -113,36 +119,40 @@ impl World {
         }
     }
 
-    /// Adds a datagram to what its sender acts for.
-    pub(super) fn datagram_sent(&mut self, event: &Event<'_>, connected_to: Option<Address>) {
-        let Some((address, content)) = Address::decode(event.payload) else { return };
-        let address = if address == Address::None { connected_to.unwrap_or_default() } else { address };
-        if event.result < 0 {
-            return;
-        }
-        let owner = self.owner(event);
-        let Some(open) = self.sessions.get_mut(owner.session) else { return };
-        let action_index = open.next_action();
-        open.active = event.time;
-        open.size += content.len();
-        let (peer, _) = super::connections::endpoint(&Address::None, &address);
-        open.push_action(Action::SendUdp(SendUdp {
-            action_index,
-            occurred_at: event.time,
-            peer,
-            content: content.to_vec(),
-        }));
-        self.boot_grew(owner.session, event.time);
-    }
-
     /// A process began to be covered.
     pub(super) fn process_began(&mut self, event: &Event<'_>) {
-        self.processes.entry(event.process).or_default().parent = event.connection;
+        let process = self.processes.entry(event.process).or_default();
+        process.began = true;
+        process.parent = event.connection;
+        self.descends(event.process, event.connection);
     }
 
     /// A process is no more. Returns the one that has what it inherited: its youngest child.
-    pub(super) fn process_ended(&mut self, process: u64) -> Option<u64> {
-        self.deliver_all(|open| open.session.process_id == process);
+    /// `held`: whether others have the inbound connection of this number.
+    pub(super) fn process_ended(
+        &mut self,
+        process: u64,
+        time: u64,
+        held: impl Fn(u64) -> bool,
+    ) -> Option<u64> {
+        self.forget_origin(process, time);
+        let goes_on = |open: &Open| !open.answered && held(open.connection);
+        let kept: Vec<Key> = self
+            .sessions
+            .keys()
+            .filter(|(_, open)| open.context.is_some_and(|context| context.process == process))
+            .filter(|(_, open)| goes_on(open))
+            .map(|(key, _)| key)
+            .collect();
+        for key in kept {
+            self.contexts.release(&mut self.sessions, key);
+        }
+        self.deliver_all(|open| match open.context {
+            _ if open.is_boot() => open.session.process_id == process,
+            Some(context) => context.process == process,
+            None if open.answered => open.session.process_id == process && open.made == 0,
+            None => !held(open.connection),
+        });
         self.contexts.process_ended(process);
         self.processes.remove(&process);
         let children = self.processes.iter().filter(|(_, child)| child.parent == process);
@@ -166,6 +176,7 @@ fn size(session: &Session) -> usize {
         Action::SendUdp(datagram) => datagram.content.len(),
         Action::AppendFile(append) => append.content.len(),
         Action::ReadStorage(read) => read.content.len(),
+        Action::ResolveName(lookup) => lookup.name.len(),
     };
     session.actions.iter().map(of).sum()
 }

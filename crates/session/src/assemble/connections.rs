@@ -1,6 +1,6 @@
 //! The connections of the tree, and the sockets that listen.
 
-use super::{contexts, hash::Map, sessions::Key};
+use super::{contexts, hash::Map, sessions::Key, totals::Totals};
 use crate::model::{Connection as Description, Peer, UnixAddr};
 use koala_events::{Address, Event, flags};
 use koala_protocol::{Conversation, Protocol};
@@ -94,8 +94,12 @@ pub(super) struct Connection {
     pub(super) described_protocol: bool,
     /// Of an inbound connection with both ends in the tree: the context that serves it.
     pub(super) server: Option<contexts::Key>,
-    /// The process that last used it, or that opened it.
-    pub(super) user: u64,
+    /// The processes that have it.
+    pub(super) holders: Vec<u64>,
+    /// Of a unix connection: the id of the process that connected it; 0 if that is not known.
+    pub(super) creator: u32,
+    /// Of a unix connection that the tree has opened: the first bytes that were sent on it.
+    pub(super) head: Vec<u8>,
     /// Bytes have crossed.
     pub(super) used: bool,
     /// The connect is under way.
@@ -104,9 +108,16 @@ pub(super) struct Connection {
     pub(super) gap: bool,
     /// The other end, where that is in the tree, too.
     pub(super) joined: Option<u64>,
+    /// The other end was in the tree, and was closed: who sent there last.
+    pub(super) left_by: Option<Option<Key>>,
+    pub(super) totals: Totals,
 }
 
 impl Connection {
+    pub(super) fn kind(&self) -> Kind {
+        Kind::of(&self.local, &self.peer, false)
+    }
+
     /// How sessions describe it, as it is now.
     pub(super) fn description(&mut self) -> &Arc<Description> {
         let Self { description, told, conversation, end, gap, .. } = self;
@@ -174,6 +185,8 @@ pub(super) struct Connections {
     inbound: Map<Address, u64>,
     listeners: Vec<Listener>,
     lingering: VecDeque<(u64, u64)>,
+    /// Unix connections that the tree has opened and whose other end is not known.
+    pub(super) unix_waiting: VecDeque<u64>,
 }
 
 struct Listener {
@@ -216,7 +229,9 @@ impl Connections {
             Direction::Outbound => None,
         };
         // Events of another process may have told of it before: numbers are not used again.
-        let known = self.forget(event.connection).filter(|known| known.used);
+        let mut known = self.forget(event.connection);
+        let holders = known.as_mut().map(|known| std::mem::take(&mut known.holders)).unwrap_or_default();
+        let known = known.filter(|known| known.used);
         let mut joined = None;
         if !datagram {
             let (by, other, own, theirs) = match direction {
@@ -264,12 +279,19 @@ impl Connections {
             described: None,
             described_protocol: false,
             server: None,
-            user: event.process,
+            holders: vec![event.process],
+            creator: match direction {
+                Direction::Inbound => u32::try_from(event.result).unwrap_or(0),
+                Direction::Outbound => event.pid,
+            },
+            head: Vec::new(),
             used: false,
             connecting: false,
             end: "",
             gap: addresses.is_none(),
             joined,
+            left_by: None,
+            totals: Totals::default(),
         };
         if let Some(known) = known.filter(|known| known.direction == direction) {
             connection = Connection {
@@ -278,10 +300,19 @@ impl Connections {
                 request: known.request,
                 unasked: known.unasked,
                 sender: known.sender,
-                user: known.user,
                 used: true,
+                totals: known.totals,
                 ..connection
             };
+        }
+        for holder in holders {
+            if holder != event.process {
+                connection.holders.push(holder);
+            }
+        }
+        let unix = Kind::of(&connection.local, &connection.peer, datagram) == Kind::Unix;
+        if unix && direction == Direction::Outbound {
+            self.await_unix(event.connection);
         }
         self.all.entry(event.connection).insert_entry(Box::new(connection)).into_mut()
     }
@@ -314,6 +345,7 @@ impl Connections {
         }
         if let Some(other) = connection.joined.and_then(|other| self.all.get_mut(&other)) {
             other.joined = None;
+            other.left_by = Some(connection.sender);
         }
         Some(connection)
     }
@@ -335,10 +367,16 @@ impl Connections {
         }
     }
 
-    /// The connections that only this process used.
+    /// The connections that this process has.
     pub(super) fn of_process(&self, process: u64) -> Vec<u64> {
         let all = self.all.values();
-        all.filter(|connection| connection.user == process).map(|connection| connection.id).collect()
+        all.filter(|connection| connection.holders.contains(&process))
+            .map(|connection| connection.id)
+            .collect()
+    }
+
+    pub(super) fn all_mut(&mut self) -> impl Iterator<Item = &mut Connection> {
+        self.all.values_mut().map(|connection| &mut **connection)
     }
 
     pub(super) fn listen(&mut self, address: Address, process: u64, connection: u64) {
@@ -387,6 +425,12 @@ pub(super) fn addresses(payload: &[u8]) -> Option<(Address, Address)> {
     Some((local, peer))
 }
 
+/// What a payload says behind its two addresses.
+pub(super) fn behind_addresses(payload: &[u8]) -> &[u8] {
+    let rest = Address::decode(payload).and_then(|(_, rest)| Address::decode(rest));
+    rest.map(|(_, rest)| rest).unwrap_or_default()
+}
+
 /// A peer as actions have it.
 pub(super) fn endpoint(local: &Address, peer: &Address) -> (Peer, UnixAddr) {
     match peer {
@@ -411,7 +455,7 @@ pub(super) fn endpoint(local: &Address, peer: &Address) -> (Peer, UnixAddr) {
 }
 
 /// The IPv4 address in an IPv4-mapped IPv6 one: both ends of a connection need not name it alike.
-fn unmapped(address: &Address) -> Address {
+pub(super) fn unmapped(address: &Address) -> Address {
     match *address {
         Address::V6([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d], port) => {
             Address::V4([a, b, c, d], port)

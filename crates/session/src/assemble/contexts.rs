@@ -109,9 +109,35 @@ impl Contexts {
         Some(Owner { session, ambiguous })
     }
 
+    /// Whether the context has taken a request lately.
+    pub(super) fn is_known(&self, key: Key) -> bool {
+        self.all.contains_key(&key)
+    }
+
     /// For whom the context acts, without saying that it did.
     pub(super) fn current(&self, key: Key) -> Option<SessionKey> {
         self.all.get(&key)?.current
+    }
+
+    /// The sessions that the context acts for, and for which `is_open` holds; the most probable is the last.
+    pub(super) fn acting_for(&self, key: Key, is_open: impl Fn(SessionKey) -> bool) -> Vec<SessionKey> {
+        let Some(context) = self.all.get(&key) else { return Vec::new() };
+        let open = context.open.iter().map(|hold| hold.session).filter(|open| Some(*open) != context.current);
+        open.chain(context.current).filter(|session| is_open(*session)).collect()
+    }
+
+    /// Puts these sessions into one overlap group.
+    pub(super) fn group_together(&mut self, sessions: &mut Sessions, together: &[SessionKey]) {
+        let earlier = together.iter().filter_map(|key| sessions.get(*key)).map(|open| open.group);
+        let group = earlier.filter(|group| *group != 0).min().unwrap_or(self.groups + 1);
+        self.groups = self.groups.max(group);
+        for key in together {
+            if let Some(open) = sessions.get_mut(*key)
+                && !open.is_boot()
+            {
+                open.group = group;
+            }
+        }
     }
 
     /// Something for `session` arrived in this context: what follows is probably done for it.

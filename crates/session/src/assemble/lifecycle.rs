@@ -5,6 +5,7 @@ use super::{
     boot::Process,
     connections::Connection,
     contexts::{self, Contexts, Owner},
+    deeds::Files,
     hash::Map,
     sessions::{Key, Open, Sessions},
     spare::Spare,
@@ -28,10 +29,13 @@ pub(super) struct World {
     pub(super) contexts: Contexts,
     pub(super) processes: Map<u64, Process>,
     pub(super) spare: Spare,
+    pub(super) files: Files,
     pub(super) delivered: VecDeque<Box<Session>>,
     /// Answered sessions, by when to look at them again.
     waiting: VecDeque<(u64, Key)>,
     numbers: u64,
+    /// How many connections lack bytes.
+    pub(super) gaps: u64,
     /// Kept for its memory.
     scratch: Vec<Key>,
 }
@@ -54,9 +58,11 @@ impl World {
             contexts: Contexts::default(),
             processes: Map::default(),
             spare: Spare::default(),
+            files: Files::default(),
             delivered: VecDeque::new(),
             waiting: VecDeque::new(),
             numbers: 0,
+            gaps: 0,
             scratch: Vec::new(),
         }
     }
@@ -74,6 +80,7 @@ impl World {
 
     /// Opens the session of a request (or, where nobody asked, of a response) on an inbound connection.
     pub(super) fn begin(&mut self, connection: &mut Connection, event: &Event<'_>) -> Key {
+        self.forget_origin(event.process, event.time);
         let (key, open) = self.sessions.open(1);
         open.connection = connection.id;
         open.active = event.time;
@@ -140,6 +147,7 @@ impl World {
 
     /// Bytes of a connection are missing: the sessions that are using it are not whole.
     pub(super) fn mark_gap(&mut self, connection: &mut Connection) {
+        self.gaps += u64::from(!connection.gap);
         connection.gap = true;
         self.describe_again(connection);
         let using = connection.exchanges.iter().chain(&connection.request).chain(&connection.unasked);
@@ -150,10 +158,21 @@ impl World {
         }
     }
 
+    /// The kernel says that bytes of a connection are missing; it does not say where.
+    pub(super) fn lacks(&mut self, connection: &mut Connection) {
+        self.mark_gap(connection);
+        if let Some((key, _)) = connection.described
+            && let Some(open) = self.sessions.get_mut(key)
+        {
+            open.session.incomplete = true;
+        }
+    }
+
     /// For whom the sender of this event acts: a session, or the boot session of its process.
     pub(super) fn owner(&mut self, event: &Event<'_>) -> Owner {
         let context = contexts::Key::of(event);
-        match self.contexts.owner(&mut self.sessions, context, event.time) {
+        let own = self.contexts.owner(&mut self.sessions, context, event.time);
+        match own.or_else(|| self.owner_by_origin(event)) {
             Some(owner) => owner,
             None => Owner { session: self.boot(event), ambiguous: false },
         }
@@ -192,7 +211,7 @@ impl World {
         if !open.answered {
             return;
         }
-        if open.talks == 0 && open.moved_on && !open.soft {
+        if open.talks == 0 && open.moved_on && !open.soft && open.made == 0 {
             self.deliver(key);
         } else if !open.queued {
             open.queued = true;

@@ -18,29 +18,43 @@
 //! - What arrives on an outbound connection belongs to the talk that it answers, whoever reads it.
 //! - A boot session is delivered in parts. A part names the next one in `next_session_id`; if the process does
 //!   nothing more, there is none of that name. `action_index` goes on from part to part.
+//! - Where the kernel counts more bytes on a connection than were recorded of it, the connection has a gap, and the
+//!   sessions that are using it are incomplete.
 //! - Where both ends of a connection are in the tree, what the serving end does belongs to the session of the
-//!   asking end. Ends of unix sockets have no address of their own, and can't be recognised so.
+//!   asking end; those of a unix socket, which have no addresses of their own, are known by who connected and by
+//!   the first bytes.
+//! - What processes do that are made within a session is said in `lineage.rs`.
 //!
-//! Datagrams that arrive have no place in the session model, and are left out.
+//! - A datagram is a talk where it was answered, else a `SendUDP`; what arrives from clients of the program by
+//!   datagrams is left out: inbound requests are those of streams.
+//! - Name lookups and appends to files belong to the session that their thread acts for; those of a thread that
+//!   takes no requests (one of a pool) to the one open session of its process, or, marked `ambiguous`, to the
+//!   most recently active of several.
 
 mod boot;
 mod connections;
 mod contexts;
+mod datagrams;
+mod deeds;
 mod errno;
 mod hash;
 mod inbound;
 mod lifecycle;
+mod lineage;
 mod sessions;
 mod spare;
 mod talks;
 #[cfg(test)]
 mod tests;
+mod totals;
 
 use crate::model::Session;
-use connections::{Connections, Direction};
+use connections::{Connections, Direction, Kind};
+use datagrams::Datagrams;
 use koala_events::{Address, Event, EventKind, flags};
 use lifecycle::{Moved, World};
 use sessions::Key;
+use totals::Totals;
 
 /// How often state that is not needed any more is freed, in nanoseconds.
 const FREE_EVERY: u64 = 1_000_000_000;
@@ -127,6 +141,7 @@ pub enum State {
 /// Turns events into sessions; see the [module](self).
 pub struct Assembler {
     connections: Connections,
+    datagrams: Datagrams,
     world: World,
     freed: u64,
 }
@@ -134,7 +149,12 @@ pub struct Assembler {
 impl Assembler {
     /// An assembler that has seen no event.
     pub fn new(config: Config) -> Self {
-        Self { connections: Connections::default(), world: World::new(config), freed: 0 }
+        Self {
+            connections: Connections::default(),
+            datagrams: Datagrams::default(),
+            world: World::new(config),
+            freed: 0,
+        }
     }
 
     /// Takes the next event. Those of one process come in their order, those of several roughly by time.
@@ -147,14 +167,23 @@ impl Assembler {
             EventKind::Adopt => self.adopted(event),
             EventKind::Close => self.closed(event),
             EventKind::Shutdown => self.shut(event),
-            EventKind::Gap => self.gap(event.connection),
+            EventKind::Gap => self.gap(event.connection, event.flags & flags::NOT_ADMITTED == 0),
+            EventKind::Totals => {
+                if let Some(connection) = self.connections.get_mut(event.connection) {
+                    connection.totals.told(event.payload);
+                }
+            }
             EventKind::Listen => {
                 if let Some((address, _)) = Address::decode(event.payload) {
                     self.connections.listen(address, event.process, event.connection);
                 }
             }
             EventKind::ThreadEnd => self.world.context_ended(contexts::Key::of(event), event.time),
-            EventKind::Process => self.world.process_began(event),
+            EventKind::Process => self.process_began(event),
+            EventKind::Resolve => self.world.resolved(event),
+            EventKind::Open => self.world.file_opened(event),
+            EventKind::Append => self.world.appended(event),
+            EventKind::Fork => self.fork(event),
             EventKind::Unresolved => {}
         }
     }
@@ -172,20 +201,27 @@ impl Assembler {
             self.freed = now;
             self.connections.free_lingering(now);
             self.world.contexts.free_idle(now.saturating_sub(self.world.config.idle));
+            self.world.free_origins(now);
         }
     }
 
     /// The process is no more: its sessions are delivered, `incomplete` where they are not answered.
     pub fn process_ended(&mut self, process: u64, now: u64) {
-        for id in self.connections.of_process(process) {
-            if let Some(connection) = self.connections.get_mut(id)
-                && connection.direction == Direction::Outbound
-            {
+        let mut ended = self.connections.of_process(process);
+        ended.retain(|id| !self.passed_on(*id, process));
+        for id in &ended {
+            let Some(connection) = self.connections.get_mut(*id) else { continue };
+            if connection.totals.lack() {
+                self.world.lacks(connection);
+            }
+            if connection.direction == Direction::Outbound {
                 self.world.outbound_closed(connection, now);
             }
         }
-        let heir = self.world.process_ended(process);
-        for id in self.connections.of_process(process) {
+        self.datagrams.process_ended(process);
+        let held = |id| self.connections.get(id).is_some_and(|connection| !connection.holders.is_empty());
+        let heir = self.world.process_ended(process, now, held);
+        for id in ended {
             self.connections.forget(id);
         }
         self.connections.inherit_listeners(process, heir);
@@ -245,6 +281,11 @@ impl Assembler {
         self.world.sessions.len()
     }
 
+    /// The number of connections of which bytes are missing, closed ones included.
+    pub fn gaps(&self) -> u64 {
+        self.world.gaps
+    }
+
     /// The number of connections that are not closed.
     pub fn open_connections(&self) -> usize {
         self.connections.len()
@@ -266,11 +307,17 @@ impl Assembler {
         let accepted =
             event.result == 1 || addresses.is_some_and(|(local, _)| self.connections.is_listener(&local));
         let direction = if accepted { Direction::Inbound } else { Direction::Outbound };
-        self.connections.open(event, direction, addresses);
+        let past = connections::behind_addresses(event.payload);
+        self.connections.open(event, direction, addresses).totals = Totals::since(past);
     }
 
     fn connect(&mut self, event: &Event<'_>) {
-        let datagram = event.flags & flags::DATAGRAM != 0;
+        if event.flags & flags::DATAGRAM != 0 {
+            if event.result >= 0 {
+                self.datagrams.connected(event);
+            }
+            return;
+        }
         let under_way = matches!(event.result, errno::IN_PROGRESS | errno::INTERRUPTED | errno::ALREADY);
         if event.result >= 0 || under_way {
             let addresses = connections::addresses(event.payload);
@@ -282,7 +329,7 @@ impl Assembler {
             if let Some(connection) = self.connections.get_mut(event.connection) {
                 self.world.connected(connection, event);
             }
-        } else if !datagram && event.result != errno::IS_CONNECTED {
+        } else if event.result != errno::IS_CONNECTED {
             let known = self.connections.get(event.connection);
             if known.is_some_and(|connection| connection.used || !connection.end.is_empty()) {
                 // It is an older error that the program asks for: not of the connect.
@@ -300,11 +347,18 @@ impl Assembler {
 
     fn received(&mut self, event: &Event<'_>) {
         if event.flags & flags::DATAGRAM != 0 {
+            self.datagrams.received(&mut self.world, event);
             return;
         }
         let outer = self.meet(event, Direction::Inbound).and_then(|other| self.outer(other));
         let Some(connection) = self.connections.get_mut(event.connection) else { return };
         let inbound = connection.direction == Direction::Inbound;
+        let outer = outer.or(connection.left_by.flatten());
+        if inbound && connection.left_by.is_some() && !self.world.is_awaited(connection, outer) {
+            // What a process of the tree has sent before it closed the connection, and is read only now, is of no
+            // request that is open: it is in the talk of who sent it.
+            return;
+        }
         if event.payload.is_empty() {
             match (inbound, event.result) {
                 (true, 0) => self.world.inbound_peer_ended(connection, "peer-closed", event.time),
@@ -318,7 +372,7 @@ impl Assembler {
             return;
         }
         connection.used = true;
-        connection.user = event.process;
+        connection.totals.received(event.payload.len());
         if inbound {
             self.world.request_received(connection, event, outer);
         } else {
@@ -328,8 +382,7 @@ impl Assembler {
 
     fn sent(&mut self, event: &Event<'_>) {
         if event.flags & flags::DATAGRAM != 0 {
-            let connected_to = self.connections.get(event.connection).map(|connection| connection.peer);
-            self.world.datagram_sent(event, connected_to);
+            self.datagrams.sent(&mut self.world, event);
             return;
         }
         self.meet(event, Direction::Outbound);
@@ -346,7 +399,7 @@ impl Assembler {
             return;
         }
         connection.used = true;
-        connection.user = event.process;
+        connection.totals.sent(event.payload.len());
         if inbound {
             self.world.response_sent(connection, event);
         } else {
@@ -362,12 +415,24 @@ impl Assembler {
     /// taken for one of this direction. Takes note of what was lost before the event. Returns the other end,
     /// where that is in the tree.
     fn meet(&mut self, event: &Event<'_>, otherwise: Direction) -> Option<u64> {
-        let joined = match self.connections.get(event.connection) {
-            Some(connection) => connection.joined,
-            None => self.connections.open(event, otherwise, None).joined,
+        let joined = match self.connections.get_mut(event.connection) {
+            Some(connection) => {
+                if !connection.holders.contains(&event.process) {
+                    connection.holders.push(event.process);
+                }
+                if !connection.used && matches!(connection.kind(), Kind::Unix) {
+                    self.connections.first_bytes(event.connection, event.payload)
+                } else {
+                    connection.joined
+                }
+            }
+            None => {
+                self.world.gaps += 1;
+                self.connections.open(event, otherwise, None).joined
+            }
         };
         if event.flags & flags::GAP_BEFORE != 0 {
-            self.gap(event.connection);
+            self.gap(event.connection, true);
         }
         joined
     }
@@ -379,9 +444,16 @@ impl Assembler {
     }
 
     fn shut(&mut self, event: &Event<'_>) {
+        if let Some(connection) = self.connections.get_mut(event.connection) {
+            connection.totals.told(event.payload);
+            // Another thread may be about to tell what it has received, but not what it has sent.
+            if event.result >= 1 && connection.totals.lack_sent() && connection.holders.len() == 1 {
+                self.world.lacks(connection);
+            }
+        }
         if let Some(connection) = self.connections.get_mut(event.connection)
             && connection.direction == Direction::Inbound
-            && connection.user == event.process
+            && connection.holders.contains(&event.process)
             && event.result >= 1
         {
             self.world.inbound_shut(connection, event.time);
@@ -390,10 +462,19 @@ impl Assembler {
 
     fn closed(&mut self, event: &Event<'_>) {
         self.connections.unlisten(event.process, event.connection);
-        let Some(connection) = self.connections.get_mut(event.connection) else { return };
-        if connection.used && connection.user != event.process {
-            // Another process has it, too, and is the one that uses it.
+        if self.datagrams.closed(event) {
             return;
+        }
+        self.world.file_closed(event);
+        if let Some(connection) = self.connections.get_mut(event.connection) {
+            connection.totals.told(event.payload);
+        }
+        if self.passed_on(event.connection, event.process) {
+            return;
+        }
+        let Some(connection) = self.connections.get_mut(event.connection) else { return };
+        if connection.totals.lack() {
+            self.world.lacks(connection);
         }
         match connection.direction {
             Direction::Inbound => self.world.inbound_closed(connection, event.time),
@@ -406,9 +487,14 @@ impl Assembler {
         }
     }
 
-    fn gap(&mut self, connection: u64) {
+    /// `lacking`: a session that is recorded lacks the bytes.
+    fn gap(&mut self, connection: u64, lacking: bool) {
         if let Some(connection) = self.connections.get_mut(connection) {
-            self.world.mark_gap(connection);
+            if lacking {
+                self.world.mark_gap(connection);
+            } else {
+                connection.totals.passed_over();
+            }
             connection.conversation.gap();
         }
     }

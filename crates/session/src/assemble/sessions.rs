@@ -35,6 +35,8 @@ pub(super) struct Open {
     pub(super) moved_on: bool,
     /// Its talks that wait for an answer.
     pub(super) talks: u32,
+    /// Processes that were made for it, and act for nobody else.
+    pub(super) made: u32,
     next_action: u32,
     /// When it last did something.
     pub(super) active: u64,
@@ -56,7 +58,7 @@ pub(super) struct Open {
 
 /// Whether an action may still change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+pub(super) enum State {
     Settled,
     /// It may until its answer is complete.
     Open,
@@ -84,16 +86,27 @@ impl Open {
 
     /// Adds an action that is complete.
     pub(super) fn push_action(&mut self, action: Action) {
+        self.push_deed(action, State::Settled);
+    }
+
+    /// Adds an action that is complete, or that may still be answered.
+    pub(super) fn push_deed(&mut self, action: Action, state: State) {
         self.session.actions.push(action);
-        self.states.push(State::Settled);
+        self.states.push(state);
+    }
+
+    /// The action with this index.
+    pub(super) fn action(&mut self, action: u32) -> Option<&mut Action> {
+        let position = self.position(action)?;
+        self.session.actions.get_mut(position)
     }
 
     /// The place in the list of the action with this index, unless it was delivered in an earlier part.
     fn position(&self, action: u32) -> Option<usize> {
         let actions = &self.session.actions;
         match actions.last() {
-            Some(last) if index(last) == action => Some(actions.len() - 1),
-            _ => actions.binary_search_by_key(&action, index).ok(),
+            Some(last) if last.action_index() == action => Some(actions.len() - 1),
+            _ => actions.binary_search_by_key(&action, Action::action_index).ok(),
         }
     }
 
@@ -131,6 +144,7 @@ impl Open {
             let changes = match (state, &action) {
                 (State::Open, _) => true,
                 (State::Soft, Action::CallOutbound(call)) => call.response_time > quiet_since,
+                (State::Soft, Action::SendUdp(datagram)) => datagram.occurred_at > quiet_since,
                 _ => false,
             };
             if changes {
@@ -148,15 +162,6 @@ impl Open {
     /// Its description of this connection.
     pub(super) fn connection(&mut self, id: u64) -> Option<&mut Arc<model::Connection>> {
         self.session.connections.iter_mut().rev().find(|connection| connection.connection_id == id)
-    }
-}
-
-fn index(action: &Action) -> u32 {
-    match action {
-        Action::CallOutbound(action) => action.action_index,
-        Action::SendUdp(action) => action.action_index,
-        Action::AppendFile(action) => action.action_index,
-        Action::ReadStorage(action) => action.action_index,
     }
 }
 
@@ -200,6 +205,7 @@ impl Sessions {
         open.soft = false;
         open.moved_on = false;
         open.talks = 0;
+        open.made = 0;
         open.next_action = actions_from;
         open.active = 0;
         open.group = 0;

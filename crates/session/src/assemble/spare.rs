@@ -104,6 +104,7 @@ fn empty_call(call: &mut CallOutbound) {
         thread_id,
         ambiguous,
         error,
+        datagrams,
         matched,
     } = call;
     (*action_index, *socket_fd, *thread_id, *ambiguous) = (0, 0, 0, false);
@@ -113,6 +114,7 @@ fn empty_call(call: &mut CallOutbound) {
     clear(response);
     c_span_id.clear();
     error.clear();
+    datagrams.clear();
     *matched = None;
 }
 

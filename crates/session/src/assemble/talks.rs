@@ -184,7 +184,7 @@ impl World {
     /// Whose is a response that nobody asked for, or that comes after the session that asked was delivered?
     fn unasked_owner(&mut self, connection: &Connection, event: &Event<'_>, unasked: bool) -> Owner {
         let sender = connection.sender.filter(|key| unasked && self.sessions.get(*key).is_some());
-        let current = || self.contexts.current(contexts::Key::of(event));
+        let current = || self.acting_for(contexts::Key::of(event));
         let live = sender.or_else(current).filter(|key| self.sessions.get(*key).is_some());
         Owner { session: live.unwrap_or_else(|| self.boot(event)), ambiguous: false }
     }
@@ -269,8 +269,7 @@ impl World {
 
     /// A connection was opened, or is being opened.
     pub(super) fn connected(&mut self, connection: &mut Connection, event: &Event<'_>) {
-        let current = self.contexts.current(contexts::Key::of(event));
-        connection.sender = current.filter(|key| self.sessions.get(*key).is_some());
+        connection.sender = self.acting_for(contexts::Key::of(event));
         connection.connecting = event.result != 0;
     }
 

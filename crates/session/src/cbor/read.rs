@@ -380,7 +380,7 @@ macro_rules! lists {
     )*};
 }
 
-lists! { Action Arc<Connection> String }
+lists! { Action Arc<Connection> String u32 }
 
 #[cfg(test)]
 mod tests {

@@ -6,8 +6,8 @@ use super::{
     write::{self, Encode},
 };
 use crate::model::{
-    Action, AppendFile, CallFromInbound, CallOutbound, Connection, Matched, Peer, ReadStorage, ReturnInbound,
-    SendUdp, Session, UnixAddr,
+    Action, AppendFile, CallFromInbound, CallOutbound, Connection, Matched, Peer, ReadStorage, ResolveName,
+    ReturnInbound, SendUdp, Session, UnixAddr,
 };
 
 /// A type that is written as the members of a map.
@@ -119,6 +119,7 @@ members! {
         "ThreadId" => thread_id,
         "Ambiguous" => ambiguous,
         "Error" => error,
+        "Datagrams" => datagrams,
         "Matched" => matched,
     }
     SendUdp {
@@ -126,12 +127,28 @@ members! {
         "OccurredAt" => occurred_at,
         "Peer" => peer,
         "Content" => content,
+        "UnixAddr" => unix_addr,
+        "Ambiguous" => ambiguous,
     }
     AppendFile {
         "ActionIndex" => action_index,
         "OccurredAt" => occurred_at,
         "FileName" => file_name,
         "Content" => content,
+        "Ambiguous" => ambiguous,
+        "Gap" => gap,
+    }
+    ResolveName {
+        "ActionIndex" => action_index,
+        "OccurredAt" => occurred_at,
+        "Name" => name,
+        "Address" => address,
+        "Service" => service,
+        "Family" => family,
+        "Addresses" => addresses,
+        "CanonicalName" => canonical_name,
+        "Error" => error,
+        "Ambiguous" => ambiguous,
     }
     ReadStorage {
         "ActionIndex" => action_index,
@@ -176,6 +193,7 @@ pub(super) const CALL_OUTBOUND: &str = "CallOutbound";
 pub(super) const SEND_UDP: &str = "SendUDP";
 pub(super) const APPEND_FILE: &str = "AppendFile";
 pub(super) const READ_STORAGE: &str = "ReadStorage";
+pub(super) const RESOLVE_NAME: &str = "ResolveName";
 
 impl Encode for Action {
     fn is_absent(&self) -> bool {
@@ -194,6 +212,7 @@ impl Encode for Action {
             Self::SendUdp(send) => typed(SEND_UDP, send, out),
             Self::AppendFile(append) => typed(APPEND_FILE, append, out),
             Self::ReadStorage(read) => typed(READ_STORAGE, read, out),
+            Self::ResolveName(lookup) => typed(RESOLVE_NAME, &**lookup, out),
         }
     }
 }
@@ -211,12 +230,13 @@ impl Decode for Action {
             SEND_UDP => Self::SendUdp(typed(reader, member)?),
             APPEND_FILE => Self::AppendFile(typed(reader, member)?),
             READ_STORAGE => Self::ReadStorage(typed(reader, member)?),
+            RESOLVE_NAME => Self::ResolveName(Box::new(typed(reader, member)?)),
             other => {
                 return Err(Error::Unexpected {
                     offset,
                     member: "ActionType",
-                    expected: "CallOutbound, SendUDP, AppendFile or ReadStorage",
-                    found: format!("{other:?}"),
+                    expected: "CallOutbound, SendUDP, AppendFile, ReadStorage or ResolveName",
+                    found: format!("\"{other}\""),
                 });
             }
         })

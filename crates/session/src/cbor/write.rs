@@ -83,6 +83,7 @@ pub(super) fn size_hint(session: &Session) -> usize {
         Action::SendUdp(send) => 128 + send.content.len(),
         Action::AppendFile(append) => 128 + append.file_name.len() + append.content.len(),
         Action::ReadStorage(read) => 96 + read.content.len(),
+        Action::ResolveName(lookup) => 192 + 20 * lookup.addresses.len(),
     });
     384 + session.call_from_inbound.as_ref().map_or(0, |call| call.request.len())
         + session.return_inbound.as_ref().map_or(0, |response| response.response.len())
@@ -241,4 +242,4 @@ macro_rules! lists {
     )*};
 }
 
-lists! { Action Arc<Connection> String }
+lists! { Action Arc<Connection> String u32 }

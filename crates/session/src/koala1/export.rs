@@ -2,7 +2,8 @@
 
 use super::{bytes, trace_header};
 use crate::model::{
-    Action, CallFromInbound, CallOutbound, Connection, Matched, Peer, ReturnInbound, Session, UnixAddr,
+    Action, CallFromInbound, CallOutbound, Connection, Matched, Peer, ResolveName, ReturnInbound, Session,
+    UnixAddr,
 };
 
 pub(super) fn session(session: &Session) -> String {
@@ -21,31 +22,28 @@ pub(super) fn session(session: &Session) -> String {
             Some(response) => json.member("ReturnInbound", |json| return_inbound(json, response)),
             None => json.null("ReturnInbound"),
         }
-        let return_at = return_position(session);
-        actions(json, session, return_at);
+        let listed = listed(session);
+        let return_at = return_position(session, &listed);
+        actions(json, session, &listed, return_at);
         json.bytes("TraceId", session.trace_id.as_bytes());
         json.bytes("SpanId", session.span_id.as_bytes());
         let mut extension = Json { depth: json.depth + 1, ..Json::default() };
-        self::extension(&mut extension, session, shown, return_at);
+        self::extension(&mut extension, session, &listed, shown, return_at);
         json.embed("Extension", extension);
     });
     json.out
 }
 
-/// Where among `Actions` the response is listed; `None` where there is no response.
-fn return_position(session: &Session) -> Option<usize> {
-    let response = session.return_inbound.as_ref()?;
-    let later = |action: &Action| action_index(action) > response.action_index;
-    Some(session.actions.iter().position(later).unwrap_or(session.actions.len()))
+/// The actions that 1.x knows.
+fn listed(session: &Session) -> Vec<&Action> {
+    session.actions.iter().filter(|action| !matches!(action, Action::ResolveName(_))).collect()
 }
 
-fn action_index(action: &Action) -> u32 {
-    match action {
-        Action::CallOutbound(call) => call.action_index,
-        Action::SendUdp(send) => send.action_index,
-        Action::AppendFile(append) => append.action_index,
-        Action::ReadStorage(read) => read.action_index,
-    }
+/// Where among `Actions` the response is listed; `None` where there is no response.
+fn return_position(session: &Session, listed: &[&Action]) -> Option<usize> {
+    let response = session.return_inbound.as_ref()?;
+    let later = |action: &&Action| action.action_index() > response.action_index;
+    Some(listed.iter().position(later).unwrap_or(listed.len()))
 }
 
 /// Writes the member `TraceHeader`, and tells whether it says all of the header.
@@ -87,8 +85,8 @@ fn return_inbound(json: &mut Json, response: &ReturnInbound) {
     });
 }
 
-fn actions(json: &mut Json, session: &Session, return_at: Option<usize>) {
-    if session.actions.is_empty() && return_at.is_none() {
+fn actions(json: &mut Json, session: &Session, listed: &[&Action], return_at: Option<usize>) {
+    if listed.is_empty() && return_at.is_none() {
         // A list that nothing was appended to is Go's `nil`.
         return json.null("Actions");
     }
@@ -96,13 +94,13 @@ fn actions(json: &mut Json, session: &Session, return_at: Option<usize>) {
     json.member("Actions", |json| {
         json.list(|json| {
             // One step past the last action, for a response that comes behind all.
-            for position in 0..=session.actions.len() {
+            for position in 0..=listed.len() {
                 if let Some((at, response)) = response
                     && at == position
                 {
                     json.item(|json| return_inbound(json, response));
                 }
-                if let Some(action) = session.actions.get(position) {
+                if let Some(action) = listed.get(position) {
                     json.item(|json| self::action(json, action));
                 }
             }
@@ -136,6 +134,8 @@ fn action(json: &mut Json, action: &Action) {
             head(json, "ReadStorage", read.action_index, read.occurred_at);
             json.bytes("Content", &read.content);
         }
+        // Not listed: 1.x has no such action.
+        Action::ResolveName(_) => {}
     });
 }
 
@@ -165,7 +165,13 @@ fn unix_addr(json: &mut Json, addr: &UnixAddr) {
 }
 
 /// The members of `Extension`. What is empty, zero or false is left out.
-fn extension(json: &mut Json, session: &Session, header_shown: bool, return_at: Option<usize>) {
+fn extension(
+    json: &mut Json,
+    session: &Session,
+    listed: &[&Action],
+    header_shown: bool,
+    return_at: Option<usize>,
+) {
     if let Some(header) = session.trace_header.as_deref()
         && !header_shown
     {
@@ -192,10 +198,9 @@ fn extension(json: &mut Json, session: &Session, header_shown: bool, return_at: 
         });
     }
     let mut actions = Json { depth: json.depth + 1, ..Json::default() };
-    for (index, action) in session.actions.iter().enumerate() {
-        let Action::CallOutbound(call) = action else { continue };
+    for (index, action) in listed.iter().enumerate() {
         let mut members = Json { depth: actions.depth + 1, ..Json::default() };
-        call_extension(&mut members, call);
+        action_extension(&mut members, action);
         if members.out.is_empty() {
             continue;
         }
@@ -210,6 +215,51 @@ fn extension(json: &mut Json, session: &Session, header_shown: bool, return_at: 
     if !actions.out.is_empty() {
         json.member("Actions", |json| json.list(|json| json.append(actions)));
     }
+    if listed.len() < session.actions.len() {
+        json.member("ResolveNames", |json| {
+            json.list(|json| {
+                for (index, action) in session.actions.iter().enumerate() {
+                    if let Action::ResolveName(lookup) = action {
+                        json.item(|json| resolve_name(json, index, lookup));
+                    }
+                }
+            });
+        });
+    }
+}
+
+/// `index` is its place among all actions of the session.
+fn resolve_name(json: &mut Json, index: usize, lookup: &ResolveName) {
+    json.object(|json| {
+        json.number("Position", index);
+        json.number("ActionIndex", lookup.action_index);
+        json.number("OccurredAt", lookup.occurred_at);
+        json.text_unless_empty("Name", &lookup.name);
+        json.text_unless_empty("Address", &lookup.address);
+        json.text_unless_empty("Service", &lookup.service);
+        json.text_unless_empty("Family", &lookup.family);
+        json.texts_unless_empty("Addresses", &lookup.addresses);
+        json.text_unless_empty("CanonicalName", &lookup.canonical_name);
+        json.text_unless_empty("Error", &lookup.error);
+        json.flag_if_set("Ambiguous", lookup.ambiguous);
+    });
+}
+
+fn action_extension(json: &mut Json, action: &Action) {
+    match action {
+        Action::CallOutbound(call) => call_extension(json, call),
+        Action::SendUdp(send) => {
+            if send.unix_addr != UnixAddr::default() {
+                unix_addr(json, &send.unix_addr);
+            }
+            json.flag_if_set("Ambiguous", send.ambiguous);
+        }
+        Action::AppendFile(append) => {
+            json.flag_if_set("Ambiguous", append.ambiguous);
+            json.flag_if_set("Gap", append.gap);
+        }
+        Action::ReadStorage(_) | Action::ResolveName(_) => {}
+    }
 }
 
 fn call_extension(json: &mut Json, call: &CallOutbound) {
@@ -217,6 +267,15 @@ fn call_extension(json: &mut Json, call: &CallOutbound) {
     json.number_unless_zero("ThreadId", call.thread_id.into());
     json.flag_if_set("Ambiguous", call.ambiguous);
     json.text_unless_empty("Error", &call.error);
+    if !call.datagrams.is_empty() {
+        json.member("Datagrams", |json| {
+            json.list(|json| {
+                for size in &call.datagrams {
+                    json.item(|json| json.out.push_str(&size.to_string()));
+                }
+            });
+        });
+    }
     if let Some(matched) = &call.matched {
         json.member("Matched", |json| json.object(|json| self::matched(json, matched)));
     }
@@ -233,15 +292,7 @@ fn matched(json: &mut Json, matched: &Matched) {
     }
     json.text_unless_empty("Reason", &matched.reason);
     json.number("NearestActionIndex", matched.nearest_action_index);
-    if !matched.differences.is_empty() {
-        json.member("Differences", |json| {
-            json.list(|json| {
-                for difference in &matched.differences {
-                    json.item(|json| bytes::write_text(difference, &mut json.out));
-                }
-            });
-        });
-    }
+    json.texts_unless_empty("Differences", &matched.differences);
 }
 
 fn connection(json: &mut Json, connection: &Connection) {
@@ -360,6 +411,18 @@ impl Json {
     fn text_unless_empty(&mut self, name: &str, text: &str) {
         if !text.is_empty() {
             self.text(name, text);
+        }
+    }
+
+    fn texts_unless_empty(&mut self, name: &str, texts: &[String]) {
+        if !texts.is_empty() {
+            self.member(name, |json| {
+                json.list(|json| {
+                    for text in texts {
+                        json.item(|json| bytes::write_text(text, &mut json.out));
+                    }
+                });
+            });
         }
     }
 

@@ -6,8 +6,8 @@ use serde_json::{Map, Value};
 
 use super::{Error, bytes, trace_header};
 use crate::model::{
-    Action, AppendFile, CallFromInbound, CallOutbound, Connection, Matched, Peer, ReadStorage, ReturnInbound,
-    SendUdp, Session, UnixAddr,
+    Action, AppendFile, CallFromInbound, CallOutbound, Connection, Matched, Peer, ReadStorage, ResolveName,
+    ReturnInbound, SendUdp, Session, UnixAddr,
 };
 
 pub(super) fn session(json: &[u8]) -> Result<Session, Error> {
@@ -55,6 +55,9 @@ pub(super) fn session(json: &[u8]) -> Result<Session, Error> {
     for item in extension.objects("Actions")? {
         actions.extend(item)?;
     }
+    for item in extension.objects("ResolveNames")? {
+        actions.insert(item)?;
+    }
     session.actions = actions.list;
     Ok(session)
 }
@@ -91,12 +94,14 @@ impl Actions {
                 occurred_at: item.unsigned("OccurredAt")?,
                 peer: item.peer()?,
                 content: item.bytes("Content")?,
+                ..SendUdp::default()
             }),
             "AppendFile" => Action::AppendFile(AppendFile {
                 action_index: item.unsigned("ActionIndex")?,
                 occurred_at: item.unsigned("OccurredAt")?,
                 file_name: item.text("FileName")?,
                 content: item.bytes("Content")?,
+                ..AppendFile::default()
             }),
             "ReadStorage" => Action::ReadStorage(ReadStorage {
                 action_index: item.unsigned("ActionIndex")?,
@@ -107,7 +112,7 @@ impl Actions {
                 return Err(Error::Unexpected {
                     member: path,
                     expected: "ReturnInbound, CallOutbound, SendUDP, AppendFile or ReadStorage",
-                    found: format!("{action_type:?}"),
+                    found: format!("\"{action_type}\""),
                 });
             }
         };
@@ -119,18 +124,58 @@ impl Actions {
     fn extend(&mut self, mut item: Object) -> Result<(), Error> {
         let position: u32 = item.unsigned("Position")?;
         let index = usize::try_from(position).ok().and_then(|position| *self.at.get(position)?);
-        let Some(Action::CallOutbound(call)) = index.and_then(|index| self.list.get_mut(index)) else {
+        match index.and_then(|index| self.list.get_mut(index)) {
+            Some(Action::CallOutbound(call)) => {
+                call.connection_id = item.unsigned("ConnectionId")?;
+                call.thread_id = item.unsigned("ThreadId")?;
+                call.ambiguous = item.flag("Ambiguous")?;
+                call.error = item.text("Error")?;
+                call.datagrams = item.sizes("Datagrams")?;
+                call.matched = item.object("Matched")?.map(matched).transpose()?;
+            }
+            Some(Action::SendUdp(send)) => {
+                send.unix_addr = item.unix_addr()?;
+                send.ambiguous = item.flag("Ambiguous")?;
+            }
+            Some(Action::AppendFile(append)) => {
+                append.ambiguous = item.flag("Ambiguous")?;
+                append.gap = item.flag("Gap")?;
+            }
+            _ => {
+                return Err(Error::Unexpected {
+                    member: item.path_of("Position"),
+                    expected: "the position of a CallOutbound, SendUDP or AppendFile",
+                    found: position.to_string(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a name lookup where it stood among the actions that 1.x lists.
+    fn insert(&mut self, mut item: Object) -> Result<(), Error> {
+        let position: u32 = item.unsigned("Position")?;
+        let index = usize::try_from(position).ok().filter(|index| *index <= self.list.len());
+        let Some(index) = index else {
             return Err(Error::Unexpected {
                 member: item.path_of("Position"),
-                expected: "the position of a CallOutbound",
+                expected: "a position among the actions",
                 found: position.to_string(),
             });
         };
-        call.connection_id = item.unsigned("ConnectionId")?;
-        call.thread_id = item.unsigned("ThreadId")?;
-        call.ambiguous = item.flag("Ambiguous")?;
-        call.error = item.text("Error")?;
-        call.matched = item.object("Matched")?.map(matched).transpose()?;
+        let lookup = ResolveName {
+            action_index: item.unsigned("ActionIndex")?,
+            occurred_at: item.unsigned("OccurredAt")?,
+            name: item.text("Name")?,
+            address: item.text("Address")?,
+            service: item.text("Service")?,
+            family: item.text("Family")?,
+            addresses: item.texts("Addresses")?,
+            canonical_name: item.text("CanonicalName")?,
+            error: item.text("Error")?,
+            ambiguous: item.flag("Ambiguous")?,
+        };
+        self.list.insert(index, Action::ResolveName(Box::new(lookup)));
         Ok(())
     }
 }
@@ -217,7 +262,12 @@ fn unexpected(member: impl Into<String>, expected: &'static str, found: &Value) 
     let found = match found {
         Value::Null => "null".to_owned(),
         Value::Bool(value) => value.to_string(),
-        Value::Number(value) => value.to_string(),
+        // Not as serde_json writes it, for the size of what a browser loads.
+        Value::Number(value) => match (value.as_u64(), value.as_i64()) {
+            (Some(number), _) => number.to_string(),
+            (None, Some(number)) => number.to_string(),
+            (None, None) => format!("{:?}", value.as_f64().unwrap_or_default()),
+        },
         Value::String(_) => "a string".to_owned(),
         Value::Array(_) => "a list".to_owned(),
         Value::Object(_) => "an object".to_owned(),
@@ -269,6 +319,15 @@ impl Object {
         Ok(texts)
     }
 
+    fn sizes(&mut self, name: &str) -> Result<Vec<u32>, Error> {
+        let mut sizes = Vec::new();
+        for item in self.list(name)? {
+            let size = item.as_u64().and_then(|size| u32::try_from(size).ok());
+            sizes.push(size.ok_or_else(|| self.error(name, "a list of whole numbers", &item))?);
+        }
+        Ok(sizes)
+    }
+
     fn bytes(&mut self, name: &str) -> Result<Vec<u8>, Error> {
         self.text(name).map(bytes::read)
     }
@@ -304,8 +363,13 @@ impl Object {
     fn float(&mut self, name: &str) -> Result<f64, Error> {
         let value = self.take(name).unwrap_or_else(|| 0.0.into());
         let number = match &value {
-            // `NaN`, `inf` and `-inf`, which JSON has no numbers for.
-            Value::String(text) => text.parse().ok(),
+            // What JSON has no numbers for. (Rust's parser of numbers would add 14 KB to what a browser loads.)
+            Value::String(text) => match text.as_str() {
+                "NaN" => Some(f64::NAN),
+                "inf" => Some(f64::INFINITY),
+                "-inf" => Some(f64::NEG_INFINITY),
+                _ => None,
+            },
             other => other.as_f64(),
         };
         number.ok_or_else(|| self.error(name, "a number", &value))

@@ -3,8 +3,8 @@
 #![allow(dead_code)]
 
 use koala_session::model::{
-    Action, AppendFile, CallFromInbound, CallOutbound, Connection, Matched, Peer, ReadStorage, ReturnInbound,
-    SendUdp, Session, UnixAddr,
+    Action, AppendFile, CallFromInbound, CallOutbound, Connection, Matched, Peer, ReadStorage, ResolveName,
+    ReturnInbound, SendUdp, Session, UnixAddr,
 };
 use proptest::{collection::vec, option, prelude::*};
 use std::sync::Arc;
@@ -74,12 +74,13 @@ fn matched() -> BoxedStrategy<Matched> {
 
 fn call_outbound() -> BoxedStrategy<CallOutbound> {
     let first = (any::<u32>(), number(), any::<i32>(), peer(), number(), unix_addr(), bytes(), bytes());
-    let second = (text(), number(), any::<u32>(), any::<bool>(), text(), option::of(matched()));
+    let datagrams = vec(any::<u32>(), 0..3);
+    let second = (text(), number(), any::<u32>(), any::<bool>(), text(), datagrams, option::of(matched()));
     (first, second, any::<bool>())
         .prop_map(|(first, second, plain)| {
             let (action_index, occurred_at, socket_fd, peer, response_time, unix_addr, request, response) =
                 first;
-            let (c_span_id, connection_id, thread_id, ambiguous, error, matched) = second;
+            let (c_span_id, connection_id, thread_id, ambiguous, error, datagrams, matched) = second;
             let known_to_1x = CallOutbound {
                 action_index: if plain { action_index % 8 } else { action_index },
                 occurred_at,
@@ -95,7 +96,7 @@ fn call_outbound() -> BoxedStrategy<CallOutbound> {
             if plain {
                 return known_to_1x;
             }
-            CallOutbound { connection_id, thread_id, ambiguous, error, matched, ..known_to_1x }
+            CallOutbound { connection_id, thread_id, ambiguous, error, datagrams, matched, ..known_to_1x }
         })
         .boxed()
 }
@@ -104,12 +105,32 @@ fn action() -> BoxedStrategy<Action> {
     let index = || prop_oneof![0..8_u32, any::<u32>()];
     prop_oneof![
         3 => call_outbound().prop_map(Action::from),
-        1 => (index(), number(), peer(), bytes()).prop_map(|(action_index, occurred_at, peer, content)| {
-            Action::SendUdp(SendUdp { action_index, occurred_at, peer, content })
-        }),
-        1 => (index(), number(), text(), bytes()).prop_map(|(action_index, occurred_at, file_name, content)| {
-            Action::AppendFile(AppendFile { action_index, occurred_at, file_name, content })
-        }),
+        1 => (index(), number(), peer(), bytes(), unix_addr(), any::<bool>()).prop_map(
+            |(action_index, occurred_at, peer, content, unix_addr, ambiguous)| {
+                Action::SendUdp(SendUdp { action_index, occurred_at, peer, content, unix_addr, ambiguous })
+            }
+        ),
+        1 => (index(), number(), text(), bytes(), any::<[bool; 2]>()).prop_map(
+            |(action_index, occurred_at, file_name, content, [ambiguous, gap])| {
+                Action::AppendFile(AppendFile { action_index, occurred_at, file_name, content, ambiguous, gap })
+            }
+        ),
+        1 => (index(), number(), [text(), text(), text(), text(), text(), text()], vec(text(), 0..3), any::<bool>())
+            .prop_map(|(action_index, occurred_at, texts, addresses, ambiguous)| {
+                let [name, address, service, family, canonical_name, error] = texts;
+                Action::ResolveName(Box::new(ResolveName {
+                    action_index,
+                    occurred_at,
+                    name,
+                    address,
+                    service,
+                    family,
+                    addresses,
+                    canonical_name,
+                    error,
+                    ambiguous,
+                }))
+            }),
         1 => (index(), number(), bytes()).prop_map(|(action_index, occurred_at, content)| {
             Action::ReadStorage(ReadStorage { action_index, occurred_at, content })
         }),

@@ -16,6 +16,8 @@ fn main() -> ExitCode {
     let mut bindgen = Bindgen::new();
     bindgen.input_path(wasm).out_name("koala_wasm").typescript(true);
     bindgen.remove_name_section(true).remove_producers_section(true);
+    // `init()` without arguments finds the module beside the JavaScript, as pages and bundlers expect.
+    bindgen.omit_default_module_path(false);
     // `web` initialises itself from bytes as well as from a URL, so one package serves browsers and Node.
     let result = bindgen.web(true).and_then(|bindgen| bindgen.generate(folder));
     if let Err(error) = result {

@@ -2,10 +2,13 @@
 
 mod boot;
 mod connections;
+mod deeds;
 mod overlap;
+mod processes;
 mod properties;
 mod sessions;
 mod talks;
+mod totals;
 mod tree;
 
 use super::{Assembler, Config, State};
@@ -87,6 +90,16 @@ impl Program {
     fn process(&mut self, process: u64) -> &mut Self {
         self.process = process;
         self.thread(1)
+    }
+
+    /// Makes a process by fork; it tells of itself when `begin` is called.
+    fn fork(&mut self, child: u64) -> &mut Self {
+        self.event(EventKind::Fork, child, 0, b"")
+    }
+
+    /// The process tells of itself: it was forked from `parent`, or descends from what has this number.
+    fn begin(&mut self, process: u64, parent: u64) -> &mut Self {
+        self.process(process).event(EventKind::Process, parent, 0, b"/bin/program")
     }
 
     /// What follows is done by this virtual thread.

@@ -30,7 +30,7 @@ fn any_event() -> impl Strategy<Value = Any> {
     ];
     let who = (1u64..3, 1u32..4, prop_oneof![4 => Just(0u64), 1 => 1u64..3]);
     (
-        prop_oneof![3 => 3u8..7, 2 => 1u8..13],
+        prop_oneof![3 => 3u8..7, 2 => 1u8..17],
         who,
         0u64..6,
         prop_oneof![5 => Just(0u16), 1 => 0u16..16],
@@ -83,11 +83,7 @@ proptest! {
         }
         let sessions = program.finish();
         for session in &sessions {
-            let mut indices: Vec<u32> = session.actions.iter().map(|action| match action {
-                Action::CallOutbound(call) => call.action_index,
-                Action::SendUdp(datagram) => datagram.action_index,
-                _ => unreachable!(),
-            }).collect();
+            let mut indices: Vec<u32> = session.actions.iter().map(Action::action_index).collect();
             indices.extend(session.return_inbound.as_ref().map(|answer| answer.action_index));
             indices.sort_unstable();
             prop_assert!(indices.windows(2).all(|pair| pair[0] < pair[1]));

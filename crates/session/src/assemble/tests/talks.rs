@@ -185,27 +185,6 @@ fn an_error_that_is_asked_for_later_is_none_of_the_connect() {
 }
 
 #[test]
-fn datagrams_are_actions() {
-    let mut to = [0; Address::MAX];
-    let length = v4(8125).encode(&mut to);
-    let connected = [&[0, 0][..], b"b:1|c"].concat();
-    let session = session_of(|program| {
-        program.flagged(flags::DATAGRAM);
-        program.event(EventKind::Send, 5, 5, &[&to[..length], b"a:1|c"].concat()).talk(2, PING, PONG);
-        program.flagged(flags::DATAGRAM).event(EventKind::Connect, 6, 0, &pair(v4(2006), v4(53)));
-        program.flagged(flags::DATAGRAM).event(EventKind::Send, 6, 5, &connected);
-        program.flagged(flags::DATAGRAM).event(EventKind::Receive, 6, 2, &[0, 0, 1, 2]);
-    });
-    let datagrams = datagrams(&session);
-    assert_eq!(
-        datagrams.iter().map(|datagram| text(&datagram.content)).collect::<Vec<_>>(),
-        ["a:1|c", "b:1|c"]
-    );
-    assert_eq!(datagrams.iter().map(|datagram| datagram.peer.port).collect::<Vec<_>>(), [8125, 53]);
-    assert_eq!(datagrams.iter().map(|datagram| datagram.action_index).collect::<Vec<_>>(), [1, 3]);
-}
-
-#[test]
 fn commands_without_reply_are_not_waited_for() {
     let session = session_of(|program| {
         program.talk(2, PING, PONG).send(2, "CLIENT REPLY OFF\r\nSET a 1\r\n");

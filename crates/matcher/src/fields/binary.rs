@@ -1,0 +1,253 @@
+//! Fields of requests in binary protocols, and of prepared statements.
+
+use super::{
+    Body, Facts, Group, Role, Scratch, Sink, facts, header_role, name_into, read_content, read_literal,
+    read_query, read_statement, written,
+};
+use crate::shape;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt::Write;
+use koala_protocol::decode::{Value, fastcgi, memcached, mongodb, mysql, postgres, sql};
+
+pub(super) fn read_memcached(command: &memcached::Command<'_>, sink: &mut dyn Sink) -> Facts {
+    sink.field(Group::Command, Role::Identity, "command", command.command);
+    sink.field(Group::Key, Role::Identity, "key", &command.key);
+    sink.field(Group::Argument, Role::Soft, "lifetime", command.lifetime);
+    match command.value {
+        Some(value) => {
+            let adds = matches!(command.command, b"append" | b"prepend");
+            sink.field(Group::Argument, if adds { Role::Value } else { Role::Soft }, "value", value);
+        }
+        None => sink.field(Group::Argument, Role::Identity, "options", command.options),
+    }
+    facts(command.read_only(), "memcached", &command.key)
+}
+
+pub(super) fn read_mongodb(
+    command: &mongodb::Command<'_>,
+    scratch: &mut Scratch,
+    sink: &mut dyn Sink,
+) -> Facts {
+    sink.field(Group::Command, Role::Identity, "command", command.name);
+    sink.field(Group::Table, Role::Identity, "collection", command.collection);
+    sink.field(Group::Table, Role::Identity, "database", command.database);
+    sink.field(Group::Generated, Role::Volatile, "request id", &command.request_id.to_be_bytes());
+    let mut writes = false;
+    // A message that was decoded is well formed.
+    let _ = command.fields(|path, value| {
+        writes |= path.contains("$out") || path.contains("$merge");
+        if matches!(path, "$db" | "collection")
+            || path.as_bytes() == command.name && command.name != b"getMore"
+        {
+            return;
+        }
+        let text = value.text();
+        let name = name_into(&mut scratch.name, "", path.as_bytes());
+        if mongodb::Command::is_generated(path) {
+            sink.field(Group::Generated, Role::Volatile, name, &text);
+            return;
+        }
+        let top = path.split(['.', '[']).next().unwrap_or_default();
+        let is = |part: &str| path.split('.').nth(1).is_some_and(|second| second == part);
+        match top {
+            "documents" | "update" => written(Group::Written, name, &text, sink),
+            "updates" if !is("q") => written(Group::Written, name, &text, sink),
+            "limit" | "skip" => sink.field(Group::Clause, Role::Parameter, name, &text),
+            "batchSize" | "sort" | "projection" | "fields" | "ordered" | "cursor" | "writeConcern"
+            | "readConcern" | "$readPreference" | "singleBatch" | "maxTimeMS" | "comment" | "hint" => {
+                sink.field(Group::Clause, Role::Soft, name, &text);
+            }
+            // "Since an hour ago" is asked for anew each time.
+            _ if matches!(value, Value::Time(_)) && path.contains(".$") => {
+                sink.field(Group::Generated, Role::Volatile, name, &text);
+            }
+            _ => sink.field(Group::Where, Role::Identity, name, &text),
+        }
+    });
+    let reads = matches!(
+        command.name,
+        b"find"
+            | b"aggregate"
+            | b"count"
+            | b"distinct"
+            | b"hello"
+            | b"isMaster"
+            | b"ismaster"
+            | b"ping"
+            | b"buildInfo"
+            | b"listCollections"
+            | b"listIndexes"
+            | b"listDatabases"
+    );
+    let general = core::str::from_utf8(command.name).unwrap_or("mongodb");
+    facts(reads && !writes, general, command.collection)
+}
+
+pub(super) fn read_fastcgi(
+    request: &fastcgi::Request<'_>,
+    scratch: &mut Scratch,
+    sink: &mut dyn Sink,
+) -> Facts {
+    let path = request.param("REQUEST_URI").split(|byte| *byte == b'?').next().unwrap_or_default();
+    sink.field(Group::Method, Role::Identity, "method", request.param("REQUEST_METHOD"));
+    sink.field(Group::Path, Role::Identity, "path", path);
+    read_query(request.query(), scratch, sink);
+    for (name, value) in request.params() {
+        let (group, role) = match name {
+            b"REQUEST_URI" | b"QUERY_STRING" | b"REQUEST_METHOD" => continue,
+            b"SCRIPT_FILENAME" | b"SCRIPT_NAME" | b"PATH_INFO" => (Group::Path, Role::Identity),
+            b"CONTENT_LENGTH" | b"REMOTE_ADDR" | b"REMOTE_PORT" => (Group::Noise, Role::Noise),
+            _ => match name.strip_prefix(b"HTTP_") {
+                Some(header) => {
+                    let header: Vec<u8> =
+                        header.iter().map(|byte| if *byte == b'_' { b'-' } else { *byte }).collect();
+                    header_role(&header)
+                }
+                None if name.starts_with(b"SERVER_") => (Group::Noise, Role::Noise),
+                None => (Group::Header, Role::Soft),
+            },
+        };
+        sink.field(group, role, name_into(&mut scratch.name, "param ", name), value);
+    }
+    let last = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    read_content(Body::of(last), request.body(), scratch, sink);
+    facts(matches!(request.param("REQUEST_METHOD"), b"GET" | b"HEAD"), "fastcgi", path)
+}
+
+/// The values of a statement's placeholders, each where its placeholder stands.
+pub(super) fn read_values<'v>(
+    statement: &sql::Statement<'_>,
+    values: impl Iterator<Item = Value<'v>>,
+    name: &mut String,
+    sink: &mut dyn Sink,
+) {
+    let mut question_marks = 0;
+    let places: Vec<(usize, &sql::Literal<'_>)> = statement
+        .literals()
+        .iter()
+        .filter_map(|literal| match literal.text {
+            b"?" => {
+                question_marks += 1;
+                Some((question_marks, literal))
+            }
+            [b'$', digits @ ..] => Some((core::str::from_utf8(digits).ok()?.parse().ok()?, literal)),
+            _ => None,
+        })
+        .collect();
+    for (index, value) in values.enumerate() {
+        let text = as_literal(&value);
+        // Rows of values follow one another for the same placeholders.
+        let number = if question_marks > 0 { index % question_marks + 1 } else { index + 1 };
+        // Mostly placeholders stand in the order of their numbers.
+        let ordered = places.get(index % places.len().max(1)).filter(|(place, _)| *place == number);
+        match ordered.or_else(|| places.iter().find(|(place, _)| *place == number)) {
+            Some((_, literal)) => read_literal(&sql::Literal { text: &text, ..**literal }, name, sink),
+            None => {
+                name.clear();
+                // Writing to a string cannot fail.
+                let _ = write!(name, "parameter {}", index + 1);
+                let role = if shape::is_time(&text) { Role::Volatile } else { Role::Identity };
+                sink.field(Group::Where, role, name, &text);
+            }
+        }
+    }
+}
+
+/// A value as it is read in a statement: a time has quotes there, which a number of seconds has not.
+fn as_literal(value: &Value<'_>) -> Vec<u8> {
+    let text = value.text();
+    let is_number = text.iter().all(u8::is_ascii_digit);
+    if !is_number && shape::is_time(&text) { [b"'", &*text, b"'"].concat() } else { text.into_owned() }
+}
+
+pub(super) fn read_mysql(command: &mysql::Command<'_>, scratch: &mut Scratch, sink: &mut dyn Sink) -> Facts {
+    sink.field(Group::Command, Role::Identity, "command", command.name().as_bytes());
+    let Some(text) = command.sql() else {
+        sink.field(Group::Argument, Role::Identity, "argument 1", command.body);
+        return facts(command.code == mysql::PING, command.name(), command.body);
+    };
+    let statement = sql::Statement::parse(text, sql::Dialect::MySql);
+    let facts = read_statement(&statement, scratch, sink);
+    if let Some(id) = command.statement_id() {
+        sink.field(Group::Generated, Role::Volatile, "statement id", &id.to_be_bytes());
+        match command.parameters() {
+            Some(values) => read_values(&statement, values, &mut scratch.name, sink),
+            None => sink.field(Group::Argument, Role::Value, "argument 1", command.rest()),
+        }
+    }
+    // Preparing gives a number that lives as long as the connection: not to be given twice.
+    let again = matches!(command.code, mysql::QUERY | mysql::STATEMENT_EXECUTE);
+    Facts { read_only: facts.read_only && again, ..facts }
+}
+
+pub(super) fn read_postgres(
+    messages: postgres::Messages<'_>,
+    scratch: &mut Scratch,
+    sink: &mut dyn Sink,
+) -> Facts {
+    let mut read_only = true;
+    let mut neighbours = None;
+    // The statement that was read last.
+    let mut known: Option<(&[u8], sql::Statement<'_>)> = None;
+    for message in messages {
+        let (name, text, values) = match message {
+            postgres::Message::Query(text) => (None, Some(text), None),
+            postgres::Message::Parse { name, sql } => {
+                // A prepared statement that has a name stays: that is an effect.
+                read_only &= name.is_empty();
+                (Some(name), Some(sql), None)
+            }
+            postgres::Message::Bind { statement, sql, parameters, .. } => {
+                (Some(statement), sql, Some(parameters))
+            }
+            postgres::Message::Execute { bound, .. } => {
+                let Some((sql, parameters)) = bound else { continue };
+                (None, Some(sql), Some(parameters))
+            }
+            // Describe, Sync and Flush steer the conversation; the rest does something.
+            postgres::Message::Named { kind: b'C', name, sql, .. } => {
+                sink.field(Group::Command, Role::Identity, "message", b"C");
+                read_only = false;
+                (Some(name), sql, None)
+            }
+            postgres::Message::Other(b'S' | b'H', _) | postgres::Message::Named { .. } => continue,
+            postgres::Message::Other(kind, body) => {
+                sink.field(Group::Command, Role::Identity, "message", &[kind]);
+                sink.field(Group::Argument, Role::Identity, "message body", body);
+                read_only = false;
+                continue;
+            }
+            _ => continue,
+        };
+        if let Some(name) = name {
+            let role = if text.is_some() { Role::Volatile } else { Role::Identity };
+            let group = if text.is_some() { Group::Generated } else { Group::Statement };
+            sink.field(group, role, "statement name", name);
+        }
+        match text {
+            Some(text) if known.as_ref().is_none_or(|(known, _)| *known != text) => {
+                let statement = sql::Statement::parse(text, sql::Dialect::Postgres);
+                let facts = read_statement(&statement, scratch, sink);
+                read_only &= facts.read_only;
+                neighbours = neighbours.or(Some(facts.neighbours));
+                known = Some((text, statement));
+            }
+            Some(_) => {}
+            None => {
+                // Which statement this is was said in an earlier request.
+                read_only = false;
+                known = None;
+            }
+        }
+        if let Some(values) = values {
+            let none = sql::Statement::parse(b"", sql::Dialect::Postgres);
+            let statement = known.as_ref().map_or(&none, |(_, statement)| statement);
+            read_values(statement, values.values(), &mut scratch.name, sink);
+        }
+    }
+    match neighbours {
+        Some(neighbours) => Facts { read_only, neighbours },
+        None => facts(false, "postgres", b""),
+    }
+}

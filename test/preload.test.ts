@@ -1,0 +1,120 @@
+// LD_PRELOAD and an environment variable are enough: the library starts the agent, and the program does not notice.
+import assert from 'node:assert/strict';
+import { chmod, copyFile, mkdir, readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { findBinary } from '../src/native/binaries.ts';
+import { Client, parts } from './support/client.ts';
+import { agents } from './support/koala.ts';
+import { assertRecorded, load } from './support/load.ts';
+import { lacking } from './support/needs.ts';
+import { compiled } from './support/programs.ts';
+import { readManifest, requestSessions } from './support/recording.ts';
+import { startRedis } from './support/servers.ts';
+import { freePort, Running, temporaryFolder, until } from './support/system.ts';
+
+const skip = lacking('gcc', 'redis-server');
+
+/** The library and the agent beside it, as they would be installed. */
+async function installed(t: TestContext): Promise<{ library: string; to: string; folder: string }> {
+  const folder = await temporaryFolder(t);
+  const lib = join(folder, 'lib');
+  await mkdir(lib);
+  for (const name of ['libkoala.so', 'koala-agent'] as const) {
+    await copyFile(findBinary(name), join(lib, name));
+    await chmod(join(lib, name), 0o755);
+  }
+  const to = join(folder, 'recording');
+  t.after(async () => {
+    for (const { pid } of await agents(to)) process.kill(pid, 'SIGKILL');
+  });
+  return { folder, library: join(lib, 'libkoala.so'), to };
+}
+
+const gone = (to: string): Promise<unknown> =>
+  until('the end of the agent', async () => (await agents(to)).length === 0);
+
+test('a program under LD_PRELOAD alone is recorded whole', { skip }, async (t) => {
+  const { library, to } = await installed(t);
+  const redis = await startRedis(t);
+  const port = await freePort();
+  const program = [compiled('threaded'), String(port), String(redis.port)];
+  const running = new Running(t, program[0] ?? '', program.slice(1), {
+    LD_PRELOAD: library,
+    KOALA_RECORD_TO_DIR: to,
+  });
+  await running.listening(port);
+  const { ledgers, stop, over } = load(port, 4);
+  await until('a load', async () => ledgers.every(({ length }) => length > 20));
+  const children = await readFile(`/proc/${running.pid}/task/${running.pid}/children`, 'latin1');
+  assert.equal(children.trim(), '', 'the program has no child');
+  stop();
+  await over;
+  process.kill(running.pid, 'SIGTERM');
+  const { code, stderr } = await running.end();
+  assert.deepEqual({ code, stderr }, { code: 0, stderr: '' });
+  await gone(to);
+  await assertRecorded(to, ledgers, { killed: false });
+  const manifest = await readManifest(to);
+  assert.deepEqual(manifest['Command'], program);
+  assert.equal(typeof manifest['FinishedAt'], 'string');
+});
+
+test('processes that need an agent at the same instant get one', { skip }, async (t) => {
+  const { library, to } = await installed(t);
+  const redis = await startRedis(t);
+  const ports = await Promise.all(Array.from({ length: 6 }, freePort));
+  const programs = ports.map(
+    (port) =>
+      new Running(t, compiled('threaded'), [String(port), String(redis.port)], {
+        LD_PRELOAD: library,
+        KOALA_RECORD_TO_DIR: to,
+      }),
+  );
+  for (const [index, port] of ports.entries()) {
+    await programs[index]?.listening(port);
+    const client = await Client.connect(port);
+    assert.equal(parts((await client.http('GET', `/of${index}`)).response).status, 404);
+    client.close();
+  }
+  // One, and its standby.
+  await until('one agent with a standby', async () => (await agents(to)).length === 2);
+  for (const program of programs) process.kill(program.pid, 'SIGTERM');
+  for (const program of programs) assert.equal((await program.end()).code, 0);
+  await gone(to);
+  assert.equal((await requestSessions(to)).length, ports.length);
+  assert.equal((await readdir(to)).filter((name) => name.endsWith('.cborseq')).length, 1);
+});
+
+test('what does nothing on the network starts nothing', { skip: lacking() }, async (t) => {
+  const { library, to } = await installed(t);
+  for (const command of [['ls', '/'], ['true'], ['sh', '-c', 'true'], ['sh', '-c', 'ls / | wc -l']]) {
+    const [name = '', ...args] = command;
+    const env = { LD_PRELOAD: library, KOALA_RECORD_TO_DIR: to };
+    const { code, stderr } = await new Running(t, name, args, env).end();
+    assert.deepEqual({ code, stderr }, { code: 0, stderr: '' });
+  }
+  assert.deepEqual(await agents(to), []);
+  await assert.rejects(readdir(to), 'there is no recording');
+});
+
+test('a program whose agent cannot start goes on, and the log says why', { skip }, async (t) => {
+  const { library, folder } = await installed(t);
+  const to = join(folder, 'lib', 'libkoala.so', 'below');
+  const redis = await startRedis(t);
+  const port = await freePort();
+  const running = new Running(t, compiled('threaded'), [String(port), String(redis.port)], {
+    LD_PRELOAD: library,
+    KOALA_RECORD_TO_DIR: to,
+    KOALA_RUNTIME_DIR: join(folder, 'runtime'),
+  });
+  await running.listening(port);
+  const client = await Client.connect(port);
+  assert.equal(parts((await client.http('GET', '/one')).response).status, 404);
+  client.close();
+  process.kill(running.pid, 'SIGTERM');
+  const { code, stderr } = await running.end();
+  assert.deepEqual({ code, stderr }, { code: 0, stderr: '' });
+  const log = await readFile(join(folder, 'runtime', 'agent.log'), 'utf8');
+  assert.match(log, /ERROR.*nothing is recorded: can't record to .*below/);
+});

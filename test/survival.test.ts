@@ -1,0 +1,218 @@
+// The agent is killed at random instants, under load and at rest: it is replaced, nothing is lost, nothing written
+// twice. `npm run soak` does the same for longer.
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Client, type Exchange, isWholeResponse, parts } from './support/client.ts';
+import { agents, record, stop } from './support/koala.ts';
+import { answers, assertRecorded, load } from './support/load.ts';
+import { lacking } from './support/needs.ts';
+import { compiled } from './support/programs.ts';
+import { readManifest, requestSessions } from './support/recording.ts';
+import { startRedis } from './support/servers.ts';
+import { freePort, type Running, temporaryFolder, until } from './support/system.ts';
+
+const skip = lacking('gcc', 'redis-server');
+/** How often each kind of process is killed. */
+const ROUNDS = Number(process.env['KOALA_SOAK_ROUNDS'] ?? 8);
+
+/** The parent of a process; 0 if there is no such process any more. */
+async function parent(pid: number): Promise<number> {
+  const stat = await readFile(`/proc/${pid}/stat`, 'latin1').catch(() => ') Z 0');
+  return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
+}
+
+/** The agent that records to `folder`, and who stands by. */
+async function agentAndStandby(folder: string): Promise<{ agent: number; standby: number }> {
+  return until('an agent with one standby', async () => {
+    const pids = (await agents(folder)).map(({ pid }) => pid);
+    const parents = await Promise.all(pids.map(parent));
+    const standbys = pids.filter((_, index) => pids.includes(parents[index] ?? 0));
+    const others = pids.filter((pid) => !standbys.includes(pid));
+    const [agent, standby] = [others[0], standbys[0]];
+    if (others.length !== 1 || standbys.length !== 1 || !agent || !standby) return undefined;
+    return { agent, standby };
+  });
+}
+
+interface Run {
+  folder: string;
+  port: number;
+  recording: Running;
+}
+
+async function start(t: TestContext): Promise<Run> {
+  const folder = join(await temporaryFolder(t), 'recording');
+  const redis = await startRedis(t);
+  const port = await freePort();
+  const program = [compiled('threaded'), String(port), String(redis.port)];
+  return { folder, port, recording: await record(t, { to: folder, program, port }) };
+}
+
+test(
+  `kill -9 of the agent under load, ${ROUNDS} times, loses nothing`,
+  { skip, timeout: 900_000 },
+  async (t) => {
+    const { folder, port, recording } = await start(t);
+    const { ledgers, stop: stopLoad, over } = load(port, 8);
+    for (let round = 0; round < ROUNDS; round += 1) {
+      await sleep(Math.random() ** 3 * 500);
+      process.kill((await agentAndStandby(folder)).agent, 'SIGKILL');
+    }
+    await sleep(100);
+    stopLoad();
+    await over;
+    const { code, stderr } = await stop(recording);
+    assert.equal(code, 0, stderr);
+    await until('the end of the agent', async () => (await agents(folder)).length === 0);
+    assert.ok(answers(ledgers) > 200, `the load got ${answers(ledgers)} answers`);
+    const sessions = await assertRecorded(folder, ledgers, { killed: false });
+    const manifest = await readManifest(folder);
+    assert.equal(manifest['Sessions'], sessions.length);
+    assert.equal(typeof manifest['FinishedAt'], 'string');
+    assert.deepEqual(manifest['Lost'], { Events: 0, Bytes: 0, Sessions: 0 });
+  },
+);
+
+test('a killed standby is replaced, and a session that outlives two agents is whole', { skip }, async (t) => {
+  const { folder, port, recording } = await start(t);
+  const client = await Client.connect(port);
+  const whole = 'GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n';
+  const first = await client.http('GET', '/before');
+  await client.exchange(whole.slice(0, 9), () => true);
+  for (let round = 0; round < 2; round += 1) {
+    const before = await agentAndStandby(folder);
+    process.kill(before.standby, 'SIGKILL');
+    const after = await until('another standby', async () => {
+      const now = await agentAndStandby(folder);
+      return now.standby === before.standby ? undefined : now;
+    });
+    assert.equal(after.agent, before.agent);
+    process.kill(after.agent, 'SIGKILL');
+    await until('the standby to be the agent', async () => {
+      const { agent } = await agentAndStandby(folder);
+      return agent === after.standby;
+    });
+  }
+  const rest = await client.exchange(whole.slice(9), isWholeResponse);
+  const last = await client.http('GET', '/after');
+  client.close();
+  const { code, stderr } = await stop(recording);
+  assert.equal(code, 0, stderr);
+  const sessions = await requestSessions(folder);
+  assert.deepEqual(
+    sessions.map(({ request, response, incomplete }) => ({ request, response, incomplete })),
+    [first, { request: whole, response: rest.response }, last].map((one) => ({ ...one, incomplete: false })),
+  );
+  assert.equal(parts(rest.response).status, 404);
+});
+
+test('kill -9 of the command line ends neither the program nor its recording', { skip }, async (t) => {
+  const { folder, port, recording } = await start(t);
+  const { ledgers, stop: stopLoad, over } = load(port, 4);
+  await sleep(200);
+  process.kill(recording.pid, 'SIGKILL');
+  await sleep(200);
+  process.kill((await agentAndStandby(folder)).agent, 'SIGKILL');
+  await sleep(200);
+  stopLoad();
+  await over;
+  const client = await Client.connect(port);
+  assert.equal(parts((await client.http('GET', '/alive')).response).status, 404);
+  client.close();
+  t.diagnostic(`${answers(ledgers)} answers`);
+  recording.signalGroup('SIGTERM');
+  await until('the end of the agent', async () => (await agents(folder)).length === 0);
+  const ledger = [...ledgers];
+  const sessions = (await requestSessions(folder)).filter(({ request }) => !request.startsWith('GET /alive'));
+  assert.ok(sessions.length > 0);
+  await assertRecorded(folder, ledger, { killed: true });
+  assert.equal(typeof (await readManifest(folder))['FinishedAt'], 'string');
+});
+
+/** A value of which each request puts two copies into the event log: some thousand fill it. */
+const LARGE = 'x'.repeat(3000);
+const REQUESTS = 2500;
+
+const numbered = (number: string): string =>
+  `GET /large HTTP/1.1\r\nHost: localhost\r\nX-Number: ${number}\r\n\r\n`;
+
+async function overload(t: TestContext, overflow: 'drop' | 'block'): Promise<void> {
+  const folder = join(await temporaryFolder(t), 'recording');
+  const redis = await startRedis(t, { large: LARGE });
+  const port = await freePort();
+  const program = [compiled('threaded'), String(port), String(redis.port)];
+  const recording = await record(t, { to: folder, program, port, options: ['--overflow', overflow] });
+  const clients = await Promise.all(Array.from({ length: 4 }, () => Client.connect(port)));
+  const { agent } = await agentAndStandby(folder);
+  // An agent that has nothing of the processor for a while.
+  process.kill(agent, 'SIGSTOP');
+  const exchanges: Exchange[] = [];
+  const loops = clients.map(async (client, connection) => {
+    for (let request = 0; request < REQUESTS; request += 1)
+      exchanges.push(await client.exchange(numbered(`${connection}.${request}`), isWholeResponse));
+  });
+  if (overflow === 'drop') await Promise.all(loops);
+  else await sleep(5000);
+  const before = exchanges.length;
+  process.kill(agent, 'SIGCONT');
+  await Promise.all(loops);
+  if (overflow === 'block') assert.ok(before < clients.length * REQUESTS, 'the program waited for the agent');
+  // When there is room again, the same connections are recorded as ever.
+  await sleep(2000);
+  const later = await Promise.all(clients.map((client, number) => client.http('GET', `/later${number}`)));
+  for (const client of clients) client.close();
+  const { code, stderr } = await stop(recording);
+  assert.equal(code, 0, stderr);
+
+  const sessions = await requestSessions(folder);
+  const manifest = await readManifest(folder);
+  assert.deepEqual(manifest['Lost'], { Events: 0, Bytes: 0, Sessions: 0 });
+  const byRequest = new Map([...exchanges, ...later].map((exchange) => [exchange.request, exchange]));
+  for (const { request, response, calls, incomplete } of sessions) {
+    assert.equal(response, byRequest.get(request)?.response, `the response to ${request}`);
+    assert.equal(calls.length, 1);
+    assert.equal(incomplete, false);
+    byRequest.delete(request);
+  }
+  for (const { request } of later) assert.ok(!byRequest.has(request), `${request} is recorded`);
+  assert.equal(manifest['NotAdmitted'], byRequest.size, 'what is not there is counted');
+  if (overflow === 'block') assert.equal(byRequest.size, 0);
+  else {
+    assert.ok(byRequest.size > 0 && sessions.length > 50, `${byRequest.size} of ${exchanges.length}`);
+    assert.match(stderr, new RegExp(`NOT ADMITTED: ${byRequest.size} session`));
+  }
+}
+
+test('an overloaded agent: whole sessions are given up, counted and said', { skip }, (t) =>
+  overload(t, 'drop'),
+);
+
+test('an overloaded agent: the program waits, and nothing is lost', { skip }, (t) => overload(t, 'block'));
+
+test('a sample is of whole sessions', { skip }, async (t) => {
+  const folder = join(await temporaryFolder(t), 'recording');
+  const redis = await startRedis(t);
+  const port = await freePort();
+  const program = [compiled('threaded'), String(port), String(redis.port)];
+  const recording = await record(t, { to: folder, program, port, options: ['--sample', '1/4'] });
+  const client = await Client.connect(port);
+  const exchanges = new Map<string, string>();
+  for (let request = 0; request < 100; request += 1) {
+    const one = await client.http('GET', `/r${request}`);
+    exchanges.set(one.request, one.response);
+  }
+  client.close();
+  const { stderr } = await stop(recording);
+  const sessions = await requestSessions(folder);
+  assert.ok(sessions.length >= 20 && sessions.length <= 30, `${sessions.length} of 100`);
+  for (const { request, response, calls, incomplete } of sessions) {
+    assert.equal(response, exchanges.get(request));
+    assert.deepEqual([calls.length, incomplete], [1, false]);
+  }
+  const manifest = await readManifest(folder);
+  assert.equal(manifest['NotSampled'], 100 - sessions.length);
+  assert.match(stderr, new RegExp(`${100 - sessions.length} sessions left out by --sample`));
+});
