@@ -1,0 +1,4 @@
+//! See [`koala_fuzz::frame_request`].
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| koala_fuzz::frame_request(data));
