@@ -447,7 +447,7 @@ fn stage(
     if header.taken.load(Ordering::Relaxed) != 0 || known.contains(&(chunk.process, sequence)) {
         header.taken.store(1, Ordering::Relaxed);
         chunk.tid = header.tid;
-        process.next = process.next.max(sequence + 1);
+        process.next = process.next.max(sequence.saturating_add(1));
         return true;
     }
     chunk.staged += 1;
