@@ -3,22 +3,23 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { KoalaError } from '../errors.ts';
+import { elf } from '../test-support/elf.ts';
 import { temporary } from '../test-support/sessions.ts';
 import { isSanitizer, readElf } from './elf.ts';
 
 const linux = process.platform !== 'linux' && 'needs ELF programs';
 
 test('a real program is read as the loader would', { skip: linux }, async () => {
-  const elf = await readElf('/bin/sh');
-  assert.ok(elf !== undefined);
-  assert.equal(elf.native, true);
-  assert.match(elf.interpreter ?? '', /^\/lib.*ld-/);
+  const found = await readElf('/bin/sh');
+  assert.ok(found !== undefined);
+  assert.equal(found.native, true);
+  assert.match(found.interpreter ?? '', /^\/lib.*ld-/);
   assert.ok(
-    elf.needed.some((name) => /^libc\.|^libc\.musl/.test(name)),
-    elf.needed.join(' '),
+    found.needed.some((name) => /^libc\.|^libc\.musl/.test(name)),
+    found.needed.join(' '),
   );
-  assert.equal(elf.go, false);
-  assert.equal(elf.sanitized, false);
+  assert.equal(found.go, false);
+  assert.equal(found.sanitized, false);
 });
 
 test("Go's build id is recognised", { skip: linux }, async (t) => {
@@ -27,22 +28,14 @@ test("Go's build id is recognised", { skip: linux }, async (t) => {
     Buffer.from([4, 0, 0, 0, 8, 0, 0, 0, 4, 0, 0, 0]),
     Buffer.from('Go\0\0buildid0', 'latin1'),
   ]);
-  const content = Buffer.alloc(64 + 56);
-  content.write('\u007fELF', 'latin1');
-  content[4] = 2;
-  content[5] = 1;
-  content.writeUInt16LE(process.arch === 'arm64' ? 183 : 62, 18);
-  content.writeBigUInt64LE(64n, 32);
-  content.writeUInt16LE(56, 54);
-  content.writeUInt16LE(1, 56);
-  content.writeUInt32LE(4, 64);
+  const content = elf(4);
   content.writeBigUInt64LE(120n, 72);
   content.writeBigUInt64LE(BigInt(note.length), 96);
   const path = join(directory, 'go');
   await writeFile(path, Buffer.concat([content, note]));
-  const elf = await readElf(path);
-  assert.equal(elf?.go, true);
-  assert.equal(elf?.interpreter, undefined);
+  const found = await readElf(path);
+  assert.equal(found?.go, true);
+  assert.equal(found?.interpreter, undefined);
 });
 
 test('what is no ELF file is none', { skip: linux }, async (t) => {
