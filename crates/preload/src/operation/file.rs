@@ -311,6 +311,17 @@ unsafe fn appends(mode: *const c_char) -> Option<u32> {
     Some(flags)
 }
 
+/// Whether a stream that is opened in this mode is one that appends, and koala's to follow.
+///
+/// # Safety
+///
+/// `mode` must be null, at fault, or a C string.
+unsafe fn is_followed(path: *const c_char, mode: *const c_char) -> bool {
+    // SAFETY: the caller's promise: a string has at least its end.
+    let appends = sys::is_plausible(mode) && unsafe { mode.cast::<u8>().read() } == b'a';
+    appends && library::is_active() && sys::is_plausible(path)
+}
+
 /// fopen(3).
 ///
 /// # Safety
@@ -321,9 +332,8 @@ pub(crate) unsafe fn open_stream(
     mode: *const c_char,
     real: impl Fn(*const c_char) -> *mut c_void,
 ) -> *mut c_void {
-    // SAFETY: the caller's promise: two C strings, which may be at fault.
-    let appending = sys::is_plausible(mode) && unsafe { mode.cast::<u8>().read() } == b'a';
-    if !appending || !library::is_active() || !sys::is_plausible(path) {
+    // SAFETY: the caller's promise.
+    if !unsafe { is_followed(path, mode) } {
         return real(path);
     }
     type Open = unsafe extern "C" fn(*const c_char, c_int, u32) -> c_int;
@@ -388,8 +398,7 @@ pub(crate) unsafe fn reopen_stream(
     real: impl Fn(*const c_char) -> *mut c_void,
 ) -> *mut c_void {
     // SAFETY: the caller's promise.
-    let appending = sys::is_plausible(mode) && unsafe { mode.cast::<u8>().read() } == b'a';
-    if !appending || !library::is_active() || !sys::is_plausible(path) {
+    if !unsafe { is_followed(path, mode) } {
         return real(path);
     }
     // SAFETY: the caller's promise.
