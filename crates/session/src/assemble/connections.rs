@@ -98,7 +98,10 @@ pub(super) struct Connection {
     pub(super) holders: Vec<u64>,
     /// Of a unix connection: the id of the process that connected it; 0 if that is not known.
     pub(super) creator: u32,
-    /// Of a unix connection that the tree has opened: the first bytes that were sent on it.
+    /// Of a unix connection: what it has brought its accepting end shows which one is its other end, and what is known
+    /// of that may change.
+    pub(super) uncertain: bool,
+    /// As long as that is so: the first bytes that its opening end has sent, as far as this end knows.
     pub(super) head: Vec<u8>,
     /// Bytes have crossed.
     pub(super) used: bool,
@@ -185,7 +188,7 @@ pub(super) struct Connections {
     inbound: Map<Address, u64>,
     listeners: Vec<Listener>,
     lingering: VecDeque<(u64, u64)>,
-    /// Unix connections that the tree has opened and whose other end is not known.
+    /// Unix connections that the tree has opened and whose other end is not certain.
     pub(super) unix_waiting: VecDeque<u64>,
 }
 
@@ -221,7 +224,7 @@ impl Connections {
         event: &Event<'_>,
         direction: Direction,
         addresses: Option<(Address, Address)>,
-    ) -> &mut Connection {
+    ) {
         let (local, peer) = addresses.unwrap_or_default();
         let datagram = event.flags & flags::DATAGRAM != 0;
         let listener = match direction {
@@ -284,6 +287,7 @@ impl Connections {
                 Direction::Inbound => u32::try_from(event.result).unwrap_or(0),
                 Direction::Outbound => event.pid,
             },
+            uncertain: Kind::of(&local, &peer, datagram) == Kind::Unix,
             head: Vec::new(),
             used: false,
             connecting: false,
@@ -310,11 +314,11 @@ impl Connections {
                 connection.holders.push(holder);
             }
         }
-        let unix = Kind::of(&connection.local, &connection.peer, datagram) == Kind::Unix;
-        if unix && direction == Direction::Outbound {
-            self.await_unix(event.connection);
+        let uncertain = connection.uncertain;
+        self.all.insert(event.connection, Box::new(connection));
+        if uncertain {
+            self.meet_unix(event.connection);
         }
-        self.all.entry(event.connection).insert_entry(Box::new(connection)).into_mut()
     }
 
     /// Whether the socket of this address was listening.

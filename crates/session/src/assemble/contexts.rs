@@ -171,6 +171,20 @@ impl Contexts {
         }
     }
 
+    /// The request from inside the tree that came by `via` is one of `session`, not of whom it was held for.
+    pub(super) fn hold_for(&mut self, key: Key, via: u64, session: SessionKey) {
+        let Some(context) = self.all.get_mut(&key) else { return };
+        let found = context.open.iter_mut().find(|hold| hold.inherited && hold.via == via);
+        let Some(hold) = found else { return };
+        let before = std::mem::replace(&mut hold.session, session);
+        if context.current == Some(before) {
+            context.current = Some(session);
+        }
+        if context.group != 0 {
+            context.fresh.push(session);
+        }
+    }
+
     /// Another context acts for the session from now on.
     pub(super) fn hand_over(&mut self, sessions: &mut Sessions, session: SessionKey, to: Key, time: u64) {
         let Some(open) = sessions.get(session) else { return };

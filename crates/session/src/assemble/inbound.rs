@@ -83,6 +83,17 @@ impl World {
         exchange
     }
 
+    /// The request under way was taken for one of another session of the tree.
+    pub(super) fn request_is_of(&mut self, connection: &mut Connection, outer: Key) {
+        let Connection { exchanges, request, server, id, .. } = connection;
+        let (Some(exchange), Some(context)) = (exchanges.back_mut(), *server) else { return };
+        if exchange.inherited && self.sessions.get(outer).is_some() {
+            exchange.session = outer;
+            *request = Some(*exchange);
+            self.contexts.hold_for(context, *id, outer);
+        }
+    }
+
     /// Bytes of a response were sent.
     pub(super) fn response_sent(&mut self, connection: &mut Connection, event: &Event<'_>) {
         let context = contexts::Key::of(event);

@@ -11,7 +11,9 @@
 //!   nothing has been done for it for the grace. So a daemon that a request has started delays its session by no
 //!   more than that, and has its own boot session from then on.
 //! - A unix connection is one with both ends in the tree where its accepting end names the process that connected,
-//!   and the first bytes that arrive are those that that process has sent: of several, the oldest.
+//!   and what arrives is what that process has sent: of several, the oldest. What arrives may come in pieces, of
+//!   which the first says little (the head of a FastCGI record): until the answer, each may show that the connection
+//!   was taken for another one.
 
 use super::{
     Assembler,
@@ -23,8 +25,9 @@ use super::{
 };
 use koala_events::{Address, Event, flags};
 
-/// So many bytes tell apart what was sent on unix connections that one process has opened.
-const HEAD: usize = 64;
+/// So many bytes tell apart what was sent on unix connections that one process has opened. What a gateway sends of a
+/// request begins with much that is the same for all of them.
+const HEAD: usize = 4096;
 /// So many unix connections of the tree at most wait for their other end.
 const WAITING: usize = 4096;
 
@@ -115,44 +118,94 @@ impl Connections {
         connection.holders.is_empty()
     }
 
-    /// The first bytes cross on a unix connection: they tell which one it is at its other end. Returns that end, if
-    /// it is known.
-    pub(super) fn first_bytes(&mut self, id: u64, bytes: &[u8]) -> Option<u64> {
-        let connection = self.get_mut(id)?;
+    /// Bytes cross on a unix connection, of whose other end nothing is certain yet: to the one who accepted it, they
+    /// tell which one it is. Returns the accepting ends whose other end is not the one it was taken for.
+    pub(super) fn recognise(&mut self, id: u64, received: bool, bytes: &[u8]) -> [Option<u64>; 2] {
+        let Some(connection) = self.get_mut(id) else { return [None; 2] };
+        match (connection.direction, received) {
+            _ if bytes.is_empty() => [None; 2],
+            (Direction::Outbound, false) | (Direction::Inbound, true) => {
+                let room = HEAD.saturating_sub(connection.head.len());
+                connection.head.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
+                if received { self.compare(id) } else { [None; 2] }
+            }
+            // There is an answer: whoever is to know the request has it.
+            (Direction::Outbound, true) | (Direction::Inbound, false) => {
+                for end in [Some(id), connection.joined].into_iter().flatten() {
+                    if let Some(connection) = self.get_mut(end) {
+                        connection.uncertain = false;
+                        connection.head = Vec::new();
+                    }
+                }
+                [None; 2]
+            }
+        }
+    }
+
+    /// A unix connection was opened: its other end may be in the tree. Sockets are accepted in the order in which
+    /// they were connected, as far as the log tells.
+    pub(super) fn meet_unix(&mut self, id: u64) {
+        let Some(connection) = self.get(id) else { return };
         match connection.direction {
-            Direction::Outbound => connection.head.extend_from_slice(bytes.get(..HEAD).unwrap_or(bytes)),
-            Direction::Inbound => self.join_unix(id, bytes),
+            Direction::Inbound => {
+                if let Some(&other) = self.candidates(id).first() {
+                    self.join(id, other);
+                }
+            }
+            Direction::Outbound => {
+                if self.unix_waiting.len() >= WAITING {
+                    self.unix_waiting.pop_front();
+                }
+                self.unix_waiting.push_back(id);
+            }
         }
-        self.get(id)?.joined
     }
 
-    /// A unix connection was opened: its other end may be in the tree.
-    pub(super) fn await_unix(&mut self, id: u64) {
-        if self.unix_waiting.len() >= WAITING {
-            self.unix_waiting.pop_front();
-        }
-        self.unix_waiting.push_back(id);
-    }
-
-    fn join_unix(&mut self, id: u64, first: &[u8]) {
-        let Some(accepted) = self.get(id) else { return };
-        if accepted.creator == 0 || accepted.joined.is_some() || accepted.direction != Direction::Inbound {
-            return;
-        }
-        let (creator, path) = (accepted.creator, accepted.local);
+    /// The connections that may be the other end of an accepted one, those that are no other's first; otherwise the
+    /// oldest first.
+    fn candidates(&mut self, id: u64) -> Vec<u64> {
         let mut waiting = std::mem::take(&mut self.unix_waiting);
-        waiting.retain(|other| self.get(*other).is_some_and(|other| other.joined.is_none()));
-        let found = waiting.iter().copied().find(|other| {
-            self.get(*other).is_some_and(|other| {
-                let length = other.head.len().min(first.len());
-                other.creator == creator
-                    && same_path(&other.peer, &path)
-                    && length > 0
-                    && other.head.get(..length) == first.get(..length)
-            })
-        });
+        waiting.retain(|other| self.get(*other).is_some_and(|other| other.uncertain));
+        let mut found = Vec::new();
+        if let Some(accepted) = self.get(id).filter(|accepted| accepted.creator != 0) {
+            let may_be = |other: &&Connection| {
+                other.creator == accepted.creator
+                    && same_path(&other.peer, &accepted.local)
+                    && accepted.head.iter().zip(&other.head).all(|(theirs, ours)| theirs == ours)
+                    // Nothing arrives on it before something was sent, and nothing any more where it has failed.
+                    && (!other.head.is_empty() || (accepted.head.is_empty() && other.end.is_empty()))
+            };
+            let may_be = waiting.iter().filter_map(|other| self.get(*other)).filter(may_be);
+            found.extend(may_be.map(|other| (other.joined.is_some(), other.id)));
+            found.sort_by_key(|(joined, _)| *joined);
+        }
         self.unix_waiting = waiting;
-        let Some(other) = found else { return };
+        found.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// Compares what has arrived on an accepted connection with what was sent on the one it was taken for.
+    fn compare(&mut self, id: u64) -> [Option<u64>; 2] {
+        let candidates = self.candidates(id);
+        let taken_for = self.get(id).and_then(|accepted| accepted.joined);
+        if taken_for.is_some_and(|other| candidates.contains(&other)) {
+            return [None; 2];
+        }
+        let Some(&other) = candidates.first() else { return [None; 2] };
+        let robbed = self.get(other).and_then(|other| other.joined);
+        self.join(id, other);
+        match (robbed, taken_for) {
+            (Some(robbed), Some(left)) => self.join(robbed, left),
+            (Some(alone), None) | (None, Some(alone)) => {
+                if let Some(alone) = self.get_mut(alone) {
+                    alone.joined = None;
+                }
+            }
+            (None, None) => {}
+        }
+        [Some(id), robbed]
+    }
+
+    fn join(&mut self, id: u64, other: u64) {
         for (one, far) in [(id, other), (other, id)] {
             if let Some(connection) = self.get_mut(one) {
                 connection.joined = Some(far);

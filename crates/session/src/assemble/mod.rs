@@ -308,7 +308,10 @@ impl Assembler {
             event.result == 1 || addresses.is_some_and(|(local, _)| self.connections.is_listener(&local));
         let direction = if accepted { Direction::Inbound } else { Direction::Outbound };
         let past = connections::behind_addresses(event.payload);
-        self.connections.open(event, direction, addresses).totals = Totals::since(past);
+        self.connections.open(event, direction, addresses);
+        if let Some(connection) = self.connections.get_mut(event.connection) {
+            connection.totals = Totals::since(past);
+        }
     }
 
     fn connect(&mut self, event: &Event<'_>) {
@@ -415,26 +418,37 @@ impl Assembler {
     /// taken for one of this direction. Takes note of what was lost before the event. Returns the other end,
     /// where that is in the tree.
     fn meet(&mut self, event: &Event<'_>, otherwise: Direction) -> Option<u64> {
-        let joined = match self.connections.get_mut(event.connection) {
+        match self.connections.get_mut(event.connection) {
             Some(connection) => {
                 if !connection.holders.contains(&event.process) {
                     connection.holders.push(event.process);
                 }
-                if !connection.used && matches!(connection.kind(), Kind::Unix) {
-                    self.connections.first_bytes(event.connection, event.payload)
-                } else {
-                    connection.joined
+                if connection.uncertain {
+                    self.recognise(event, otherwise == Direction::Inbound);
                 }
             }
             None => {
                 self.world.gaps += 1;
-                self.connections.open(event, otherwise, None).joined
+                self.connections.open(event, otherwise, None);
             }
-        };
+        }
         if event.flags & flags::GAP_BEFORE != 0 {
             self.gap(event.connection, true);
         }
-        joined
+        self.connections.get(event.connection)?.joined
+    }
+
+    /// Bytes cross on a connection whose other end is not certain: requests that were taken for another's become
+    /// those of who has sent them.
+    fn recognise(&mut self, event: &Event<'_>, received: bool) {
+        let mistaken = self.connections.recognise(event.connection, received, event.payload);
+        for id in mistaken.into_iter().flatten() {
+            let joined = self.connections.get(id).and_then(|connection| connection.joined);
+            let outer = joined.and_then(|other| self.outer(other));
+            if let (Some(outer), Some(connection)) = (outer, self.connections.get_mut(id)) {
+                self.world.request_is_of(connection, outer);
+            }
+        }
     }
 
     /// The session of who sends on this connection, whose other end is in the tree.

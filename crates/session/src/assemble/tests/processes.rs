@@ -208,6 +208,60 @@ fn unix_connections_of_one_process_are_told_apart_by_what_is_sent() {
 }
 
 #[test]
+fn requests_that_begin_alike_are_told_apart_by_what_follows() {
+    let [a, b] = ["HEAD same /a", "HEAD same /b"];
+    // In the order of the connects, and in the other one; in pieces that alternate, and one after the other.
+    for swapped in [false, true] {
+        for alternating in [false, true] {
+            let mut program = program();
+            program.process(1).accept(1).accept(2);
+            unix(&mut program, 5, if swapped { 9 } else { 8 });
+            unix(&mut program, 6, if swapped { 8 } else { 9 });
+            program.process(1).thread(1).receive(1, GET).send(5, a);
+            program.thread(2).receive(2, GET).send(6, b);
+            let (of_a, of_b) = if swapped { (9, 8) } else { (8, 9) };
+            let piece = |program: &mut Program, process, from, range: std::ops::Range<usize>| {
+                let text = if from == of_a { a } else { b };
+                program.process(process).receive(from, &text[range]);
+            };
+            program.process(3).begin(3, 0);
+            if alternating {
+                piece(&mut program, 3, of_b, 0..4);
+                piece(&mut program, 2, of_a, 0..4);
+                piece(&mut program, 3, of_b, 4..12);
+                piece(&mut program, 2, of_a, 4..12);
+            } else {
+                piece(&mut program, 3, of_b, 0..4);
+                piece(&mut program, 3, of_b, 4..12);
+                piece(&mut program, 2, of_a, 0..4);
+                piece(&mut program, 2, of_a, 4..12);
+            }
+            program.process(2).connect(20).talk(20, &ping("a"), PONG).send(of_a, OK);
+            program.process(3).connect(30).talk(30, &ping("b"), PONG).send(of_b, OK);
+            program.process(1).thread(1).receive(5, OK).send(1, OK).park();
+            assert_eq!(talks(&program.one()), [(a, OK), (&*ping("a"), PONG)], "{swapped} {alternating}");
+            program.thread(2).receive(6, OK).send(2, OK).park();
+            assert_eq!(talks(&program.one()), [(b, OK), (&*ping("b"), PONG)], "{swapped} {alternating}");
+            assert_eq!(program.finish(), []);
+        }
+    }
+}
+
+#[test]
+fn a_connect_that_failed_is_no_end_of_what_is_accepted_later() {
+    let mut program = program();
+    let path = Address::unix(b"/run/app.sock");
+    program.process(1).accept(1).receive(1, GET);
+    program.event(EventKind::Connect, 5, -2, &pair(Address::None, path)).close(5);
+    unix(&mut program, 6, 7);
+    program.process(1).send(6, "GET /a HTTP/1.1\r\n\r\n");
+    program.process(2).receive(7, "GET /a").receive(7, " HTTP/1.1\r\n\r\n").send(7, OK);
+    program.process(1).receive(6, OK).send(1, OK).park();
+    assert_eq!(talks(&program.one())[1..], [("GET /a HTTP/1.1\r\n\r\n", OK)]);
+    assert_eq!(program.finish(), []);
+}
+
+#[test]
 fn a_unix_connection_from_outside_is_inbound() {
     let mut program = program();
     let path = Address::unix(b"/run/app.sock");
