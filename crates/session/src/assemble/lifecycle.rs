@@ -329,15 +329,27 @@ fn replace(earlier: &mut Arc<Description>, description: &Arc<Description>) {
 
 /// Appends a number in at least so many digits.
 fn push_digits(text: &mut String, mut number: u64, least: usize) {
+    const PAIRS: [[u8; 2]; 100] = pairs();
     let mut digits = [b'0'; 20];
-    let mut length = 0;
-    for digit in digits.iter_mut().rev() {
-        if number == 0 && length >= least {
+    let mut from = digits.len();
+    for pair in digits.as_chunks_mut::<2>().0.iter_mut().rev() {
+        if number == 0 {
             break;
         }
-        *digit = b'0' + (number % 10) as u8;
-        number /= 10;
-        length += 1;
+        *pair = PAIRS[(number % 100) as usize];
+        from -= if number < 10 { 1 } else { 2 };
+        number /= 100;
     }
-    text.push_str(str::from_utf8(digits.get(20 - length..).unwrap_or_default()).unwrap_or_default());
+    let from = from.min(digits.len() - least);
+    text.push_str(str::from_utf8(digits.get(from..).unwrap_or_default()).unwrap_or_default());
+}
+
+const fn pairs() -> [[u8; 2]; 100] {
+    let mut pairs = [[b'0'; 2]; 100];
+    let mut number = 0;
+    while number < 100 {
+        pairs[number] = [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8];
+        number += 1;
+    }
+    pairs
 }

@@ -43,23 +43,19 @@ pub(super) const fn key_bytes<const N: usize>(name: &str) -> [u8; N] {
 
 #[inline]
 fn head(out: &mut Vec<u8>, major: u8, value: u64) {
-    // Each arm's cast keeps the value: the pattern bounds it.
-    match value {
-        0..=23 => out.push(major | value as u8),
-        24..=0xff => out.extend_from_slice(&[major | 24, value as u8]),
-        0x100..=0xffff => {
-            let [a, b] = (value as u16).to_be_bytes();
-            out.extend_from_slice(&[major | 25, a, b]);
-        }
-        0x1_0000..=0xffff_ffff => {
-            let [a, b, c, d] = (value as u32).to_be_bytes();
-            out.extend_from_slice(&[major | 26, a, b, c, d]);
-        }
-        _ => {
-            let [a, b, c, d, e, f, g, h] = value.to_be_bytes();
-            out.extend_from_slice(&[major | 27, a, b, c, d, e, f, g, h]);
-        }
+    if value < 24 {
+        // The cast keeps the value.
+        out.push(major | value as u8);
+        return;
     }
+    // 0 to 3: the argument has 1, 2, 4 or 8 bytes.
+    let size = (u64::BITS - value.leading_zeros()).div_ceil(8).next_power_of_two().trailing_zeros();
+    let mut bytes = [0; 9];
+    bytes[0] = major | (24 + size as u8);
+    bytes[1..].copy_from_slice(&(value << (64 - (8 << size))).to_be_bytes());
+    // All nine at once, and off with those that are none of it: quicker than as many as there are.
+    out.extend_from_slice(&bytes);
+    out.truncate(out.len() - 8 + (1 << size));
 }
 
 /// The head of a map.
