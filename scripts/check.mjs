@@ -117,6 +117,14 @@ async function licences() {
 const checks = {
   'rust format': command('cargo', 'fmt', '--check'),
   clippy: command('cargo', 'clippy', '--workspace', '--all-targets', ...locked(), '--', '-D', 'warnings'),
+  // A workspace of their own: without this, a change could break them unnoticed.
+  'fuzz targets': command(
+    'cargo',
+    'clippy',
+    ...['--manifest-path', join(root, 'fuzz/Cargo.toml'), '--target-dir', join(targetFolder(), 'fuzz')],
+    ...locked(),
+    ...['--', '-D', 'warnings'],
+  ),
   documentation: async () => {
     const { code } = await run('cargo', ['doc', '--workspace', '--no-deps', '--quiet', ...locked()], {
       env: { RUSTDOCFLAGS: '-D warnings' },

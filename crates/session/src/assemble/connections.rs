@@ -117,10 +117,6 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn kind(&self) -> Kind {
-        Kind::of(&self.local, &self.peer, false)
-    }
-
     /// How sessions describe it, as it is now.
     pub(super) fn description(&mut self) -> &Arc<Description> {
         let Self { description, told, conversation, end, gap, .. } = self;

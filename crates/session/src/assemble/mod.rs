@@ -49,7 +49,7 @@ mod tests;
 mod totals;
 
 use crate::model::Session;
-use connections::{Connections, Direction, Kind};
+use connections::{Connections, Direction};
 use datagrams::Datagrams;
 use koala_events::{Address, Event, EventKind, flags};
 use lifecycle::{Moved, World};
