@@ -1,35 +1,19 @@
 // LD_PRELOAD and an environment variable are enough: the library starts the agent, and the program does not notice.
 import assert from 'node:assert/strict';
-import { chmod, copyFile, mkdir, readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type TestContext, test } from 'node:test';
-import { findBinary } from '../src/native/binaries.ts';
+import { test } from 'node:test';
 import { Client, parts } from './support/client.ts';
 import { agents } from './support/koala.ts';
+import { installed } from './support/library.ts';
 import { assertRecorded, load } from './support/load.ts';
 import { lacking } from './support/needs.ts';
 import { compiled } from './support/programs.ts';
 import { readManifest, requestSessions } from './support/recording.ts';
 import { startRedis } from './support/servers.ts';
-import { freePort, Running, temporaryFolder, until } from './support/system.ts';
+import { freePort, Running, until } from './support/system.ts';
 
 const skip = lacking('gcc', 'redis-server');
-
-/** The library and the agent beside it, as they would be installed. */
-async function installed(t: TestContext): Promise<{ library: string; to: string; folder: string }> {
-  const folder = await temporaryFolder(t);
-  const lib = join(folder, 'lib');
-  await mkdir(lib);
-  for (const name of ['libkoala.so', 'koala-agent'] as const) {
-    await copyFile(findBinary(name), join(lib, name));
-    await chmod(join(lib, name), 0o755);
-  }
-  const to = join(folder, 'recording');
-  t.after(async () => {
-    for (const { pid } of await agents(to)) process.kill(pid, 'SIGKILL');
-  });
-  return { folder, library: join(lib, 'libkoala.so'), to };
-}
 
 const gone = (to: string): Promise<unknown> =>
   until('the end of the agent', async () => (await agents(to)).length === 0);

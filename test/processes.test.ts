@@ -7,7 +7,7 @@ import { Client, parts } from './support/client.ts';
 import { agents, koala, record, stop } from './support/koala.ts';
 import { commandPath, lacking } from './support/needs.ts';
 import { compiled } from './support/programs.ts';
-import { type Session, readRaw, requestSessions } from './support/recording.ts';
+import { type Session, readManifest, readRaw, requestSessions } from './support/recording.ts';
 import { type Server, startUpstream } from './support/servers.ts';
 import { freePort, processes, temporaryFolder, until } from './support/system.ts';
 
@@ -73,6 +73,8 @@ for (const [way, what] of [
   ['spawn', 'posix_spawn with an empty environment'],
   ['vfork', 'vfork and exec with an empty environment'],
   ['plain', 'fork and exec with an empty environment'],
+  ['clone', 'clone and execve by their numbers'],
+  ['clone3', 'clone3 and execveat by their numbers'],
 ] as const) {
   test(`processes within a request: ${what}`, { skip }, async (t) => {
     const paths = [1, 2, 3].map((number) => `/${way}/${number}`);
@@ -163,6 +165,12 @@ test(
     const { code, stderr } = await koala(t, ['record', '--to', join(folder, 'recording'), '--', ...program]);
     assert.equal(code, 0, stderr);
     assert.match(stderr, /NOT COVERED: \/bin\/su: it gets privileges by its file/);
+    assert.deepEqual((await readManifest(join(folder, 'recording')))['NotCovered'], [
+      {
+        Program: '/bin/su',
+        Reason: 'it gets privileges by its file, and the system lets no library into it',
+      },
+    ]);
     assert.equal(await bootCalls(join(folder, 'recording')), 1);
   },
 );

@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -291,6 +292,48 @@ static void passed(void)
     finish(fd);
 }
 
+/* The socket is used before, by and after a child that executes another program, in one way or another. */
+static void lent(const char *way, char *program, char *port)
+{
+    int fd = opened(), other = opened(), to = fd;
+    char number[12], command[4096];
+    TELL(write(other, "of its own\n", 11));
+    TELL(write(fd, "before ", 7));
+    fflush(stdout);
+    pid_t child = -1;
+    int moves = strcmp(way, "moved") == 0;
+    if (moves)
+        to = other;
+    snprintf(number, sizeof number, "%d", to);
+    char *arguments[] = {program, "lent", port, number, NULL}, *nothing[] = {NULL};
+    snprintf(command, sizeof command, "exec '%s' lent %s %d", program, port, fd);
+    if (strcmp(way, "shell") == 0) {
+        TELL(system(command));
+    } else if (strcmp(way, "popen") == 0) {
+        FILE *from = popen(command, "r");
+        while (fgets(command, sizeof command, from))
+            fputs(command, stdout);
+        TELL(pclose(from));
+    } else if (strcmp(way, "spawn") == 0) {
+        TELL(posix_spawn(&child, program, NULL, NULL, arguments, nothing));
+    } else {
+        child = strcmp(way, "forked") == 0 ? fork() : vfork();
+        if (child == 0) {
+            if (moves) {
+                dup2(fd, to);
+                close(fd);
+            }
+            execve(program, arguments, nothing);
+            _exit(1);
+        }
+    }
+    if (child > 0)
+        waitpid(child, NULL, 0);
+    TELL(write(fd, "behind\n", 7));
+    finish(fd);
+    finish(other);
+}
+
 static void executed(char *program, char *port)
 {
     int fd = opened();
@@ -346,6 +389,38 @@ static void unseen(void)
     finish(fd);
 }
 
+/* Ends without closing, and without a word to libc's stdio; bytes were sent unseen. */
+static int left_open(void)
+{
+    int fd = opened();
+    TELL(write(fd, "seen ", 5));
+    TELL(inlined(fd, "unseen\n", 7));
+    fflush(stdout);
+    return fd;
+}
+
+static void abrupt(void)
+{
+    left_open();
+    _exit(0);
+}
+
+static void abrupt_child(void)
+{
+    fflush(stdout);
+    if (fork() == 0) {
+        left_open();
+        _Exit(0);
+    }
+    wait(NULL);
+}
+
+static void abrupt_by_number(void)
+{
+    left_open();
+    syscall(SYS_exit_group, 0);
+}
+
 static sigjmp_buf out;
 static int signalled, storm_fd;
 static volatile sig_atomic_t storms;
@@ -390,6 +465,48 @@ static void signals(void)
     finish(fd);
 }
 
+/* Jumps out of sends and receives, wherever they are just then. */
+static void jumped(void)
+{
+    int fd = opened();
+    volatile int number = 0, jumps = 0, ended = 0;
+    signal(SIGALRM, jump);
+    while (jumps < 400) {
+        if (sigsetjmp(out, 1) != 0) {
+            jumps++;
+            continue;
+        }
+        struct itimerval soon = {{0, 0}, {0, 1 + jumps % 50}};
+        setitimer(ITIMER_REAL, &soon, NULL);
+        for (;;) {
+            char text[16];
+            int length = snprintf(text, sizeof text, "%d\n", number);
+            number++;
+            if (write(fd, text, length) != length)
+                break;
+        }
+    }
+    shutdown(fd, SHUT_WR);
+    while (!ended) {
+        if (sigsetjmp(out, 1) != 0)
+            continue;
+        struct itimerval soon = {{0, 0}, {0, 20}};
+        setitimer(ITIMER_REAL, &soon, NULL);
+        char one;
+        ssize_t got = read(fd, &one, 1);
+        /* Where it was jumped out of, the byte is lost to the program as well. */
+        ended = got == 0;
+    }
+    struct itimerval never = {{0, 0}, {0, 0}};
+    setitimer(ITIMER_REAL, &never, NULL);
+    printf("jumped %d times\n", jumps);
+    close(fd);
+    /* Koala is as good as before. */
+    fd = opened();
+    TELL(write(fd, "after it all\n", 13));
+    finish(fd);
+}
+
 static void *one_byte(void *fd)
 {
     return (void *)(write(*(int *)fd, ".", 1) == 1 ? NULL : fd);
@@ -409,7 +526,8 @@ static void threads(void)
 {
     int fd = opened(), failed = 0;
     long early = 0;
-    for (int at = 0; at < 20000; at++) {
+    int times = getenv("KOALA_SOAK") ? 300000 : 20000;
+    for (int at = 0; at < times; at++) {
         pthread_t thread;
         void *result = NULL;
         failed += pthread_create(&thread, NULL, one_byte, &fd) != 0 || pthread_join(thread, &result) != 0 || result;
@@ -434,12 +552,21 @@ int main(int count, char **arguments)
         finish(fd);
         return 0;
     }
+    if (strcmp(word, "lent") == 0 && count == 4) {
+        TELL(write(atoi(arguments[3]), "between ", 8));
+        return 0;
+    }
+    if (strncmp(word, "lent-", 5) == 0) {
+        lent(word + 5, arguments[0], arguments[2]);
+        return 0;
+    }
     if (strcmp(word, "executed") == 0)
         executed(arguments[0], arguments[2]);
     static const struct { const char *word; void (*run)(void); } all[] = {
         {"many", many}, {"faults", faults}, {"spliced", spliced}, {"files", files}, {"streams", streams},
         {"unclosed", unclosed}, {"fast-open", fast_open}, {"peeked", peeked}, {"twins", twins}, {"passed", passed},
         {"refused", refused}, {"unseen", unseen}, {"signals", signals}, {"threads", threads},
+        {"abrupt", abrupt}, {"abrupt-child", abrupt_child}, {"abrupt-number", abrupt_by_number}, {"jumped", jumped},
     };
     for (size_t at = 0; at < sizeof all / sizeof *all; at++)
         if (strcmp(word, all[at].word) == 0) {

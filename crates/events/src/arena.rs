@@ -47,7 +47,8 @@ struct Header {
     next_connection: AtomicU64,
     lost_events: AtomicU64,
     lost_bytes: AtomicU64,
-    /// Chunks in use, about: writers count up, and the reader sets it right.
+    /// Chunks in use, about: writers count up, and the reader takes off what it freed, and sets right what is wrong
+    /// because a writer was killed between claiming and counting.
     used: AtomicU32,
     /// Not 0: who finds no room waits for it.
     blocks: AtomicU32,
@@ -384,7 +385,7 @@ impl Arena {
                 && owner.compare_exchange(0, process, Ordering::Acquire, Ordering::Relaxed).is_ok()
             {
                 self.header().high_water.fetch_max(index + 1, Ordering::Release);
-                self.header().used.fetch_add(1, Ordering::Relaxed);
+                self.header().used.fetch_add(1, Ordering::Release);
                 return Some(index);
             }
             index += 1;
@@ -399,10 +400,17 @@ impl Arena {
         self.owner(index).compare_exchange(0, RESERVED, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
-    /// The reader: so many chunks are in use.
+    /// How many chunks are counted as in use.
     #[cfg(feature = "reader")]
-    pub(crate) fn set_used(&self, chunks: u32) {
-        self.header().used.store(chunks, Ordering::Relaxed);
+    pub(crate) fn used(&self) -> u32 {
+        self.header().used.load(Ordering::Acquire)
+    }
+
+    /// The reader: when so many chunks were `counted` as in use, it found that so many are. What writers have claimed
+    /// since stays counted, however long ago that is.
+    #[cfg(feature = "reader")]
+    pub(crate) fn correct_used(&self, counted: u32, found: u32) {
+        self.header().used.fetch_add(found.wrapping_sub(counted), Ordering::Relaxed);
     }
 
     /// One more than the highest chunk that was ever claimed.

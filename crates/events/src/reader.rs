@@ -211,14 +211,14 @@ impl Reader {
     /// Tells the reader that a process is dead. The next [`Reader::poll`] delivers what it committed, and as
     /// [`flags::UNCONFIRMED`] what it was about to do, and frees its chunks.
     pub fn process_ended(&mut self, process: u64) {
-        if let Some(info) = self.processes.get_mut(&process) {
-            info.ended = true;
-        }
+        // Also one of which nothing was seen yet: it is then met as a dead one, and holds nothing back.
+        self.processes.entry(process).or_default().ended = true;
     }
 
     /// Delivers what was committed since the last call: of each process in order of sequence, of several
     /// processes by time; then the threads that park. `now` is any clock in nanoseconds that does not jump.
     pub fn poll(&mut self, now: u64, mut deliver: impl FnMut(Notice<'_, '_>)) -> Poll {
+        let counted = self.arena.used();
         let ended: Vec<u64> = self.processes.iter().filter(|(_, p)| p.ended).map(|(&id, _)| id).collect();
         self.scan(now);
         let mut poll = Poll::default();
@@ -260,7 +260,7 @@ impl Reader {
             }
         }
         self.tell_parked(&mut deliver);
-        self.free(now);
+        self.free(now, counted);
         self.give_back(now);
         for id in ended {
             if self.chunks.iter().all(|chunk| chunk.process != id) {
@@ -311,8 +311,9 @@ impl Reader {
         }
     }
 
-    /// Returns chunks in which nothing is left, and into which nothing more will be written.
-    fn free(&mut self, now: u64) {
+    /// Returns chunks in which nothing is left, and into which nothing more will be written. So many were `counted` as in
+    /// use before the log was looked at.
+    fn free(&mut self, now: u64, counted: u32) {
         let mut used = 0;
         for (index, chunk) in self.chunks.iter_mut().enumerate() {
             used += u32::from(chunk.process != 0);
@@ -331,7 +332,7 @@ impl Reader {
                 used -= 1;
             }
         }
-        self.arena.set_used(used);
+        self.arena.correct_used(counted, used);
     }
 
     /// Gives back the memory of chunks that have been nobody's for long.

@@ -221,8 +221,9 @@ impl Writer {
 
     /// Claims a record for up to `capacity` bytes of payload, and gives it the next sequence number.
     ///
-    /// `tid` names the thread where `thread` does not know it yet. `None` if the log has no room (then the
-    /// event is counted as lost), is closed, or `capacity` is more than [`Writer::max_payload`].
+    /// `tid` names the thread where `thread` does not know it yet. `None` if the log has no room (then the event is
+    /// counted as lost, unless the log [blocks](Arena::blocks): then it is tried again, and who gives up counts it), is
+    /// closed, or `capacity` is more than [`Writer::max_payload`].
     pub fn begin(
         &self,
         thread: &ThreadState,
@@ -241,7 +242,9 @@ impl Writer {
         }
         let size = record_size(capacity) as u32;
         let Some(header) = self.claim(thread, process, size) else {
-            self.arena.lose(capacity as u64);
+            if !self.arena.blocks() {
+                self.arena.lose(capacity as u64);
+            }
             return None;
         };
         let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);

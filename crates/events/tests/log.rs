@@ -281,6 +281,53 @@ fn several_processes_are_followed_up_to_the_horizon() {
 }
 
 #[test]
+fn what_is_claimed_while_the_reader_is_at_work_counts_as_in_use() {
+    let arena = arena(8);
+    let writer = Writer::new(arena, 1);
+    let threads: Vec<_> = (0..7).map(|_| ThreadState::new()).collect();
+    let mut reader = Reader::new(arena);
+    writer.append(&threads[0], || 1, &record(EventKind::Send, 1), b"one");
+    // A reader that is slow, or stopped, while it delivers.
+    reader.poll(0, |_| {
+        for thread in &threads[1..] {
+            writer.append(thread, || 2, &record(EventKind::Send, 1), b"more");
+        }
+    });
+    assert!(arena.is_short(), "seven of eight are in use");
+    for thread in &threads {
+        writer.end_thread(thread);
+    }
+    reader.process_ended(writer.process());
+    poll(&mut reader, 1);
+    assert!(!arena.is_short());
+    let next = Writer::new(arena, 2);
+    next.append(&ThreadState::new(), || 1, &record(EventKind::Send, 1), b"one");
+    poll(&mut reader, 2);
+    assert!(!arena.is_short(), "nothing is counted twice, or taken off twice");
+}
+
+#[test]
+fn a_process_that_is_dead_before_it_was_seen_leaves_nothing_for_later() {
+    let arena = arena(4);
+    let (living, dead) = (Writer::new(arena, 1), Writer::new(arena, 2));
+    let (one, two) = (ThreadState::new(), ThreadState::new());
+    let mut reader = Reader::new(arena);
+    let at = |time| Record { time, ..record(EventKind::Send, 0) };
+    reader.look_no_further_than(10);
+    living.append(&one, || 1, &at(1), b"seen");
+    assert_eq!(payloads(&poll(&mut reader, 0)), ["seen"]);
+    dead.append(&two, || 2, &at(10), b"first");
+    dead.append(&two, || 2, &at(11), b"last");
+    reader.process_ended(dead.process());
+    assert_eq!(payloads(&poll(&mut reader, 0)), ["first", "last"]);
+    assert!(reader.processes().all(|info| info.process == living.process()));
+    // One that never wrote anything is forgotten at once.
+    reader.process_ended(99);
+    poll(&mut reader, 0);
+    assert!(reader.processes().all(|info| info.process == living.process()));
+}
+
+#[test]
 fn what_others_did_waits_for_a_call_that_began_earlier() {
     let arena = arena(4);
     let (asking, serving) = (Writer::new(arena, 1), Writer::new(arena, 2));

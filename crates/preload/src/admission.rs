@@ -90,9 +90,14 @@ fn pass_over(log: &Log, fd: c_int, entry: Entry) {
     }
 }
 
-/// There was no room for an event of a session that was admitted: waits for it, if that is wanted, and tries `again`.
+/// There was no room for an event of a session that was admitted, of so many bytes: waits for it, if that is wanted, and
+/// tries `again`.
 #[cold]
-pub(crate) fn wait_for_room(log: &Log, mut again: impl FnMut() -> Option<Pending>) -> Option<Pending> {
+pub(crate) fn wait_for_room(
+    log: &Log,
+    bytes: usize,
+    mut again: impl FnMut() -> Option<Pending>,
+) -> Option<Pending> {
     let arena = log.arena();
     let mut pending = None;
     if arena.blocks() {
@@ -100,6 +105,9 @@ pub(crate) fn wait_for_room(log: &Log, mut again: impl FnMut() -> Option<Pending
             pending = again();
             pending.is_some()
         });
+        if pending.is_none() {
+            arena.lose(bytes as u64);
+        }
     }
     pending
 }

@@ -5,7 +5,7 @@
 //! the log's size, the number of the process in the log, and the log itself as a descriptor (`SCM_RIGHTS`, unix(7)).
 //! Both descriptors are closed again before the program's call goes on: the mapping stays.
 
-use core::ffi::c_int;
+use core::ffi::{CStr, c_int};
 
 use koala_events::{Address, Arena};
 
@@ -32,7 +32,7 @@ struct Control {
 
 /// Maps the event log of the agent whose runtime directory this is, and returns it with the number that the process
 /// has in it; `None` if there is none to be had.
-pub(crate) fn attach(runtime_dir: &[u8]) -> Option<(Arena, u64)> {
+pub(crate) fn attach(runtime_dir: &CStr) -> Option<(Arena, u64)> {
     let address = address(runtime_dir)?;
     let kind = (net::SOCK_STREAM | nr::O_CLOEXEC) as usize;
     // SAFETY: takes numbers only.
@@ -53,7 +53,8 @@ pub(crate) fn attach(runtime_dir: &[u8]) -> Option<(Arena, u64)> {
 }
 
 /// Where the agent with this runtime directory listens.
-fn address(runtime_dir: &[u8]) -> Option<SockAddr> {
+fn address(runtime_dir: &CStr) -> Option<SockAddr> {
+    let runtime_dir = runtime_dir.to_bytes();
     let mut path = [0u8; koala_events::PATH_MAX];
     let length = runtime_dir.len() + SOCKET.len();
     if length >= path.len() {
@@ -66,7 +67,7 @@ fn address(runtime_dir: &[u8]) -> Option<SockAddr> {
 }
 
 /// Whether there still is somebody who listens there, be it a standby that will. Does not wait.
-pub(crate) fn is_answered(runtime_dir: &[u8]) -> bool {
+pub(crate) fn is_answered(runtime_dir: &CStr) -> bool {
     let Some(address) = address(runtime_dir) else { return false };
     let kind = (net::SOCK_STREAM | nr::O_CLOEXEC | nr::O_NONBLOCK) as usize;
     // SAFETY: takes numbers only.

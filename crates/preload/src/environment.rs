@@ -1,11 +1,12 @@
 //! The environment: what koala is told by it, and what a child needs of it.
 
 use core::cell::UnsafeCell;
-use core::ffi::c_char;
+use core::ffi::{CStr, c_char};
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
-use crate::lineage::{self, Origin};
+use crate::lineage::{self, Heritage, Origin};
+use crate::start;
 use crate::sys::{self, nr};
 use crate::thread::Thread;
 
@@ -25,18 +26,31 @@ pub(crate) enum Mode {
     Record,
     /// Redirect, and write down what is done.
     Replay,
+    /// Something that can't be understood: nothing is recorded, and the agent's log says why. Where it names a replay,
+    /// nothing reaches the real world either.
+    Misunderstood {
+        /// Whether it names a replay.
+        replaying: bool,
+    },
 }
 
 /// The variables that a child must have to be covered like its parent.
-const KEPT: [&[u8]; 5] =
-    [b"LD_PRELOAD=", b"KOALA_MODE=", b"KOALA_RUNTIME_DIR=", b"KOALA_TOKEN=", b"KOALA_RECORD_TO_DIR="];
+const KEPT: [&[u8]; 6] = [
+    b"LD_PRELOAD=",
+    b"KOALA_MODE=",
+    b"KOALA_RUNTIME_DIR=",
+    b"KOALA_TOKEN=",
+    b"KOALA_RECORD_TO_DIR=",
+    b"KOALA_RECORD_TO_ES=",
+];
 const PRELOAD: usize = 0;
 const MODE: usize = 1;
 const RUNTIME_DIR: usize = 2;
 const TOKEN: usize = 3;
 const RECORD_TO_DIR: usize = 4;
+const RECORD_TO_ES: usize = 5;
 
-/// Bytes kept of the environment at start: longer values can't be covered.
+/// Bytes kept of the environment at start: longer values are none that can be understood.
 const STORE: usize = 8 * 1024;
 
 struct Store(UnsafeCell<[u8; STORE]>);
@@ -100,7 +114,7 @@ unsafe fn starts_with(text: *const u8, prefix: &[u8]) -> bool {
 /// Reads the environment, once, and keeps what children need.
 pub(crate) fn read() -> Mode {
     let environment = current();
-    let mut used = 0;
+    let (mut used, mut too_long) = (0, false);
     for (name, place) in KEPT.iter().zip(&KEPT_AT) {
         // SAFETY: libc's own environment is a list of C strings that a null pointer ends.
         let entry = unsafe { find(environment, name) };
@@ -110,7 +124,8 @@ pub(crate) fn read() -> Mode {
         // SAFETY: an entry is a C string.
         let size = unsafe { sys::string_length(entry) } + 1;
         if size > STORE - used {
-            return Mode::Inert;
+            too_long = true;
+            continue;
         }
         // SAFETY: there is room (just checked), and only this thread writes, once.
         let to = unsafe { STORED.0.get().cast::<u8>().add(used) };
@@ -119,14 +134,23 @@ pub(crate) fn read() -> Mode {
         used += size;
         place.store(to, Ordering::Release);
     }
-    let mode = match value(MODE) {
-        Some(mode) if contains(mode, b"replay") => Mode::Replay,
-        Some(b"record") => Mode::Record,
-        None if value(RECORD_TO_DIR).is_some_and(|to| !to.is_empty()) => Mode::Record,
-        _ => return Mode::Inert,
+    let mut mode = match value(MODE).map(<[u8]>::trim_ascii).filter(|mode| !mode.is_empty()) {
+        Some(mode) => asked_for(mode),
+        None if is_set(RECORD_TO_DIR) || is_set(RECORD_TO_ES) => Mode::Record,
+        None => by_name(start::own_path()),
     };
-    if mode == Mode::Record && stand_alone(&mut used).is_none() {
-        return Mode::Inert;
+    if too_long {
+        let replaying = matches!(mode, Mode::Replay | Mode::Misunderstood { replaying: true });
+        mode = Mode::Misunderstood { replaying };
+    }
+    match mode {
+        Mode::Inert => return mode,
+        Mode::Replay => {}
+        Mode::Record | Mode::Misunderstood { .. } => {
+            if stand_alone(mode, &mut used).is_none() {
+                return Mode::Inert;
+            }
+        }
     }
     // SAFETY: as above.
     let lineage = unsafe { find(environment, lineage::NAME) };
@@ -136,6 +160,37 @@ pub(crate) fn read() -> Mode {
         lineage::read(entry.get(lineage::NAME.len()..).unwrap_or(&[]));
     }
     mode
+}
+
+/// What `KOALA_MODE` asks for: its parts stand between commas.
+fn asked_for(mode: &[u8]) -> Mode {
+    let (mut replaying, mut understood) = (false, true);
+    for part in mode.split(|&byte| byte == b',') {
+        match part.trim_ascii() {
+            b"replay" => replaying = true,
+            b"record" => {}
+            _ => understood = false,
+        }
+    }
+    match (understood, replaying) {
+        (false, replaying) => Mode::Misunderstood { replaying },
+        (true, true) => Mode::Replay,
+        (true, false) => Mode::Record,
+    }
+}
+
+/// What is asked for by the name of the library: koala 1.x had two.
+fn by_name(path: Option<&[u8]>) -> Mode {
+    match path.and_then(|path| path.rsplit(|&byte| byte == b'/').next()) {
+        Some(b"koala-recorder.so") => Mode::Record,
+        Some(b"koala-replayer.so") => Mode::Replay,
+        _ => Mode::Inert,
+    }
+}
+
+/// Whether one of KEPT has a value.
+fn is_set(index: usize) -> bool {
+    value(index).is_some_and(|value| !value.trim_ascii().is_empty())
 }
 
 /// What proves to the agent that the process descends from the program, whoever it runs as; empty if there is none.
@@ -165,22 +220,36 @@ fn is_library_reachable() -> bool {
 
 /// The value of one of KEPT.
 fn value(index: usize) -> Option<&'static [u8]> {
+    text(index).map(CStr::to_bytes)
+}
+
+/// The value of one of KEPT, with its end.
+fn text(index: usize) -> Option<&'static CStr> {
     let entry = KEPT_AT.get(index)?.load(Ordering::Acquire);
     if entry.is_null() {
         return None;
     }
-    // SAFETY: it points to a C string in STORED, which is never written again.
-    unsafe { sys::string(entry) }.get(KEPT.get(index)?.len()..)
+    let name = KEPT.get(index)?.len();
+    // SAFETY: it points to a C string in STORED, which begins with the name and is never written again.
+    Some(unsafe { CStr::from_ptr(entry.add(name).cast()) })
 }
 
 /// Where nobody but the environment says where to record (no command line is there, which would have given a token):
 /// settles for this process, and those that descend from it, where that is, and where the agent's sockets are. `None` if
 /// that is too long to be covered.
-fn stand_alone(used: &mut usize) -> Option<()> {
-    let Some(to) = value(RECORD_TO_DIR).filter(|to| !to.is_empty()) else { return Some(()) };
+fn stand_alone(mode: Mode, used: &mut usize) -> Option<()> {
     if !token().is_empty() {
         return Some(());
     }
+    let to = match value(RECORD_TO_DIR) {
+        Some(to) if !to.is_empty() => to,
+        // An agent is to say why nothing is recorded.
+        _ if matches!(mode, Mode::Misunderstood { .. }) => {
+            keep(RECORD_TO_DIR, &[b"/dev/null"], used)?;
+            b"/dev/null"
+        }
+        _ => return Some(()),
+    };
     let mut here = [0u8; 1024];
     if !to.starts_with(b"/") {
         // SAFETY: a buffer of ours with its size; the kernel counts the end of the string.
@@ -229,8 +298,8 @@ fn keep(index: usize, parts: &[&[u8]], used: &mut usize) -> Option<()> {
 }
 
 /// Where to record, if this process may start an agent.
-pub(crate) fn record_to() -> Option<&'static [u8]> {
-    value(RECORD_TO_DIR).filter(|to| !to.is_empty() && token().is_empty())
+pub(crate) fn record_to() -> Option<&'static CStr> {
+    text(RECORD_TO_DIR).filter(|to| !to.is_empty() && token().is_empty())
 }
 
 /// Calls `visit` with every entry of the environment as it is now.
@@ -247,8 +316,8 @@ pub(crate) fn each(mut visit: impl FnMut(*const u8)) {
 }
 
 /// The directory in which the agent's sockets are.
-pub(crate) fn runtime_dir() -> Option<&'static [u8]> {
-    value(RUNTIME_DIR).filter(|dir| !dir.is_empty())
+pub(crate) fn runtime_dir() -> Option<&'static CStr> {
+    text(RUNTIME_DIR).filter(|dir| !dir.is_empty())
 }
 
 fn contains(text: &[u8], part: &[u8]) -> bool {
@@ -275,13 +344,17 @@ pub(crate) struct ChildEnvironment {
 impl ChildEnvironment {
     /// The environment that a child started with `given` should have: `given` itself where it covers the
     /// child already, or where there is no memory for another. `origin` is what the child is told of where it
-    /// comes from, and `sockets` whether that tells of the sockets that stay open.
+    /// comes from, and `heritage` what of connections and files.
     ///
     /// # Safety
     ///
     /// `given` must be null or a list of C strings that a null pointer ends, which stays as it is while the
     /// result is in use.
-    pub(crate) unsafe fn covering(given: *const *const u8, origin: Option<Origin>, sockets: bool) -> Self {
+    pub(crate) unsafe fn covering(
+        given: *const *const u8,
+        origin: Option<Origin>,
+        heritage: Heritage<'_>,
+    ) -> Self {
         let unchanged = Self { list: given, memory: ptr::null_mut(), size: 0 };
         let reachable = is_library_reachable();
         let mut missing = origin.is_some() || !reachable;
@@ -352,7 +425,7 @@ impl ChildEnvironment {
             // SAFETY: the memory ends with this much room, which nothing else uses.
             let room =
                 unsafe { core::slice::from_raw_parts_mut(memory.add(size - lineage::ROOM), lineage::ROOM) };
-            lineage::write(origin, sockets, room);
+            lineage::write(origin, heritage, room);
             push(room.as_ptr());
         }
         Self { list, memory, size }
@@ -455,7 +528,7 @@ pub(crate) fn with_environ<T>(
     let programs = PROGRAMS.load(Ordering::Acquire);
     let origin = if alone { origin } else { otherwise };
     // SAFETY: libc's own environment is a list of C strings that a null pointer ends.
-    let made = unsafe { ChildEnvironment::covering(programs.cast_const().cast(), origin, false) };
+    let made = unsafe { ChildEnvironment::covering(programs.cast_const().cast(), origin, Heritage::All) };
     if !made.memory.is_null() {
         let list = made.memory.cast::<*mut c_char>();
         OURS.store(list, Ordering::Release);
@@ -505,6 +578,39 @@ mod tests {
     }
 
     #[test]
+    fn modes_are_understood_or_not() {
+        let refused = |replaying| Mode::Misunderstood { replaying };
+        for (text, mode) in [
+            ("record", Mode::Record),
+            ("replay", Mode::Replay),
+            ("record,replay", Mode::Replay),
+            (" replay , record ", Mode::Replay),
+            ("RECORD", refused(false)),
+            ("recording", refused(false)),
+            ("replayer", refused(false)),
+            ("record,", refused(false)),
+            (",", refused(false)),
+            ("replay,banana", refused(true)),
+            ("1", refused(false)),
+        ] {
+            assert!(asked_for(text.as_bytes()) == mode, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_names_of_1_x_ask_for_a_mode() {
+        for (path, mode) in [
+            (Some("/opt/koala-recorder.so"), Mode::Record),
+            (Some("koala-replayer.so"), Mode::Replay),
+            (Some("/koala-recorder.so/libkoala.so"), Mode::Inert),
+            (Some("/opt/my-koala-recorder.so"), Mode::Inert),
+            (None, Mode::Inert),
+        ] {
+            assert!(by_name(path.map(str::as_bytes)) == mode, "{path:?}");
+        }
+    }
+
+    #[test]
     fn a_child_preloads_ours_before_its_own_and_once() {
         let ours = "LD_PRELOAD=/r/libkoala.so";
         let entry = |theirs| preload(ours, theirs, true).unwrap();
@@ -532,7 +638,11 @@ mod tests {
         let given = [own.as_ptr().cast::<u8>(), old.as_ptr().cast(), ptr::null()];
         // SAFETY: a list of C strings that ends.
         let made = unsafe {
-            ChildEnvironment::covering(given.as_ptr(), Some(Origin { number: 0x2a, pid: 7 }), false)
+            ChildEnvironment::covering(
+                given.as_ptr(),
+                Some(Origin { number: 0x2a, pid: 7 }),
+                Heritage::Written(b""),
+            )
         };
         let mut entries = Vec::new();
         for at in 0.. {
@@ -547,7 +657,7 @@ mod tests {
         assert_eq!(entries, [b"PATH=/bin".to_vec(), b"KOALA_LINEAGE=2a.7".to_vec()]);
         made.free();
         // SAFETY: as above.
-        let unchanged = unsafe { ChildEnvironment::covering(given.as_ptr(), None, false) };
+        let unchanged = unsafe { ChildEnvironment::covering(given.as_ptr(), None, Heritage::All) };
         assert_eq!(unchanged.list(), given.as_ptr());
     }
 }

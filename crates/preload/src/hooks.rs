@@ -3,6 +3,7 @@
 //! A line gives the symbol's types as libc declares them, and the operation to which its arguments go. `real`
 //! is the function behind the hook. A hook itself decides nothing.
 
+use core::convert::Infallible;
 use core::ffi::{c_char, c_int, c_long, c_uint, c_ulong, c_void};
 
 use koala_events::Address;
@@ -15,7 +16,7 @@ use crate::operation::resolve::{
 use crate::operation::transfer;
 use crate::operation::{
     accept, close, connect, datagram, duplicate, file, listen, many, peer, process, send_file, shutdown,
-    socket, splice, stream, system_call, wait,
+    socket, splice, stream, system_call, totals, wait,
 };
 use crate::symbol::{Symbol, Unavailable};
 use crate::sys::{IoVec, Message, MessageEntry, net, nr};
@@ -207,7 +208,8 @@ hooks! {
         = |real| send_file::send_file(fd, file, offset, count, || real(fd, file, offset, count));
     /// splice(2)
     fn splice(from: c_int, from_offset: *mut i64, to: c_int, to_offset: *mut i64, count: usize, flags: c_uint) -> isize
-        = |real| splice::splice(from, to, count, flags, |count| real(from, from_offset, to, to_offset, count, flags));
+        = |real| splice::splice(from, to, count, flags, !from_offset.is_null() || !to_offset.is_null(),
+            |count| real(from, from_offset, to, to_offset, count, flags));
 }
 
 // Receiving.
@@ -327,6 +329,16 @@ hooks! {
     /// fexecve(3)
     fn fexecve(fd: c_int, arguments: *const *const c_char, environment: *const *const u8) -> c_int
         = |real| process::execute(UNKNOWN, environment, |environment| real(fd, arguments, environment));
+    /// _exit(2)
+    fn _exit(status: c_int) -> Infallible
+        = |real| { totals::at_exit(); real(status) };
+    /// _Exit(3)
+    #[allow(non_snake_case, reason = "its name in libc")]
+    fn _Exit(status: c_int) -> Infallible
+        = |real| { totals::at_exit(); real(status) };
+    /// quick_exit(3)
+    fn quick_exit(status: c_int) -> Infallible
+        = |real| { totals::at_exit(); real(status) };
     /// execveat(2)
     fn execveat(fd: c_int, path: *const c_char, arguments: *const *const c_char, environment: *const *const u8, flags: c_int) -> c_int
         = |real| process::execute(UNKNOWN, environment, |environment| real(fd, path, arguments, environment, flags));
@@ -412,6 +424,9 @@ hooks! {
     /// pwritev(2) with 64-bit offsets
     fn pwritev64(fd: c_int, vector: *const IoVec, count: c_int, offset: i64) -> isize
         = |real| file::write_at(fd, Payload::vector(vector, count.max(0) as usize), || real(fd, vector, count, offset));
+    /// posix_spawn_file_actions_addopen(3)
+    fn posix_spawn_file_actions_addopen(actions: *mut c_void, fd: c_int, path: *const c_char, flags: c_int, mode: c_uint) -> c_int
+        = |real| file::open_in_child(path, flags, |path, flags| real(actions, fd, path, flags, mode));
     /// fopen(3)
     fn fopen(path: *const c_char, mode: *const c_char) -> *mut c_void
         = |real| file::open_stream(path, mode, |path| real(path, mode));

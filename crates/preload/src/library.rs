@@ -30,6 +30,8 @@ const ALONE: u32 = 6;
 
 static STATE: AtomicU32 = AtomicU32::new(FRESH);
 static REPLAYING: AtomicU32 = AtomicU32::new(0);
+/// 1: what is asked for can't be understood.
+static MISUNDERSTOOD: AtomicU32 = AtomicU32::new(0);
 /// A word that is zero in a forked child; null where the kernel can't do that.
 static SAME_PROCESS: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
 /// How often the agent was asked for its log in vain, and when (in nanoseconds since 1970) it may be asked again.
@@ -90,6 +92,11 @@ fn start() -> u32 {
             REPLAYING.store(1, Ordering::Relaxed);
             READY
         }
+        Mode::Misunderstood { replaying } => {
+            MISUNDERSTOOD.store(1, Ordering::Relaxed);
+            REPLAYING.store(u32::from(replaying), Ordering::Relaxed);
+            READY
+        }
     };
     STATE.store(state, Ordering::Release);
     state
@@ -130,6 +137,10 @@ pub(crate) fn is_replaying() -> bool {
     REPLAYING.load(Ordering::Relaxed) != 0
 }
 
+fn is_misunderstood() -> bool {
+    MISUNDERSTOOD.load(Ordering::Relaxed) != 0
+}
+
 #[cold]
 fn is_vfork_child(thread: &Thread) -> bool {
     if sys::getpid() != thread.vforked() {
@@ -148,8 +159,9 @@ unsafe fn writer() -> &'static Writer {
     unsafe { (*WRITER.0.get()).assume_init_ref() }
 }
 
+/// Whether the process is the one that the log knows: not a forked child that has done nothing so far.
 #[inline]
-fn is_same_process() -> bool {
+pub(crate) fn is_same_process() -> bool {
     let word = SAME_PROCESS.load(Ordering::Relaxed);
     // SAFETY: null, or a page that is never unmapped.
     word.is_null() || unsafe { &*word }.load(Ordering::Relaxed) != 0
@@ -223,16 +235,22 @@ fn attach_alone() -> bool {
 }
 
 /// Gets the log from the agent; where there is none, and none but this library to start one, from a new one.
-fn attach_or_start(runtime_dir: &[u8]) -> Option<(Arena, u64)> {
-    let Some(to) = environment::record_to().filter(|_| !is_replaying()) else {
+fn attach_or_start(runtime_dir: &CStr) -> Option<(Arena, u64)> {
+    let misunderstood = is_misunderstood();
+    let Some(to) = environment::record_to().filter(|_| misunderstood || !is_replaying()) else {
         return attach::attach(runtime_dir);
     };
     // A directory of somebody else's holds an agent of somebody else's.
     if !sys::is_ours_if_there(runtime_dir) {
         return None;
     }
+    if misunderstood {
+        // It will say so.
+        start::start(runtime_dir, to, true);
+        return None;
+    }
     let log = attach::attach(runtime_dir);
-    if log.is_some() || !start::start(runtime_dir, to) {
+    if log.is_some() || !start::start(runtime_dir, to, false) {
         return log;
     }
     for _ in 0..START_LOOKS {
@@ -255,7 +273,8 @@ fn failed(began: u64) {
     let failures = FAILURES.load(Ordering::Relaxed) + if slow { TRIES / 2 } else { 1 };
     FAILURES.store(failures, Ordering::Relaxed);
     NEXT_TRY.store(now.saturating_add(PAUSE << failures.min(TRIES)), Ordering::Relaxed);
-    STATE.store(if failures >= TRIES { ALONE } else { READY }, Ordering::Release);
+    let alone = failures >= TRIES || is_misunderstood();
+    STATE.store(if alone { ALONE } else { READY }, Ordering::Release);
 }
 
 /// A process that was forked from one that was attached becomes one of its own. The child has one thread.
@@ -464,7 +483,7 @@ impl Log {
         };
         let mut pending = self.writer.begin(&self.thread.log, sys::gettid, &record, capacity);
         if pending.is_none() {
-            pending = admission::wait_for_room(self, || {
+            pending = admission::wait_for_room(self, capacity, || {
                 self.writer.begin(&self.thread.log, sys::gettid, &record, capacity)
             });
         }

@@ -1,10 +1,13 @@
 //! Where a process comes from: what it is told by the program that it was before, or that started it.
 //!
-//! `KOALA_LINEAGE=<number>.<pid>[,<fd>.<entry>.<inode>]...`, all in hexadecimal. `number` is that of the process
+//! `KOALA_LINEAGE=<number>.<pid>[,<fd>.<entry>.<identity>]...`, all in hexadecimal. `number` is that of the process
 //! (or of the [`koala_events::EventKind::Fork`]) in the event log, `pid` the process that executes the program;
 //! 0 where it is started as a child. A process of another id inherited the variable from whoever did not use the
-//! network: it descends from `number` all the same. What follows are the sockets that stay open over the exec: a
-//! connection keeps its number. The inode tells whether the descriptor is still the same socket.
+//! network: it descends from `number` all the same.
+//!
+//! What follows are connections, and files that are appended to: they keep their numbers. A program that goes on in the
+//! same process has them under the same descriptors, unless something else is there by now, which the identity tells.
+//! One that was started as a child may have them anywhere: it knows them by their identity when it uses them.
 
 use core::ffi::c_int;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -37,60 +40,107 @@ pub(crate) fn told() -> Option<Origin> {
     }
 }
 
-/// Reads the value of the variable, once, before any hook does anything: the sockets in it are known from then on.
+/// So many connections and files are known by their identity.
+const HEIRLOOMS: usize = 160;
+
+/// A connection or file that a process comes from had, by its identity; 0 where there is none.
+struct Heirloom {
+    identity: AtomicU64,
+    entry: AtomicU64,
+}
+
+static INHERITED: [Heirloom; HEIRLOOMS] =
+    [const { Heirloom { identity: AtomicU64::new(0), entry: AtomicU64::new(0) } }; HEIRLOOMS];
+
+/// Reads the value of the variable, once, before any hook does anything: what is in it is known from then on.
 pub(crate) fn read(value: &[u8]) {
     let mut parts = value.split(|&byte| byte == b',');
     let Some([number, pid]) = parts.next().and_then(numbers) else { return };
     NUMBER.store(number, Ordering::Relaxed);
     PID.store(pid as u32, Ordering::Relaxed);
-    if pid == 0 || pid != u64::from(sys::getpid()) {
-        return;
-    }
+    let goes_on = pid != 0 && pid == u64::from(sys::getpid());
+    let mut places = INHERITED.iter();
     for part in parts {
-        if let Some([fd, entry, inode]) = numbers(part)
+        let Some([fd, entry, identity]) = numbers(part) else { continue };
+        if let Some(place) = places.next() {
+            place.identity.store(identity, Ordering::Relaxed);
+            place.entry.store(entry, Ordering::Relaxed);
+        }
+        if goes_on
             && let Ok(fd) = c_int::try_from(fd)
-            && sys::socket_inode(fd) == Some(inode)
+            && sys::identity(fd) == Some(identity)
         {
             descriptors::set(fd, Entry::from_bits(entry));
         }
     }
 }
 
-/// Writes the variable to `to`, with its end. `sockets`: with those that stay open over an exec.
-pub(crate) fn write(origin: Origin, sockets: bool, to: &mut [u8]) {
+/// What `fd` is, where a process that this one comes from had it.
+pub(crate) fn inherited(fd: c_int) -> Option<Entry> {
+    if INHERITED.first().is_none_or(|first| first.identity.load(Ordering::Relaxed) == 0) {
+        return None;
+    }
+    let identity = sys::identity(fd)?;
+    let heirloom = INHERITED.iter().find(|heirloom| heirloom.identity.load(Ordering::Relaxed) == identity)?;
+    Some(Entry::from_bits(heirloom.entry.load(Ordering::Relaxed)))
+}
+
+/// What a program is told of connections and files.
+#[derive(Clone, Copy)]
+pub(crate) enum Heritage<'a> {
+    /// Those that stay open over the exec.
+    Kept,
+    /// All: which of them the program will have is not known.
+    All,
+    /// What [`write_all`] has written.
+    Written(&'a [u8]),
+}
+
+/// Writes the variable to `to`, with its end.
+pub(crate) fn write(origin: Origin, heritage: Heritage<'_>, to: &mut [u8]) {
     let mut text = Text { to, length: 0, full: false };
     text.bytes(NAME);
     text.hex(origin.number);
     text.bytes(b".");
     text.hex(u64::from(origin.pid));
-    if sockets {
-        descriptors::each(0, u32::MAX, |fd| {
-            let entry = descriptors::get(fd);
-            if !stays_open(fd, entry) {
-                return;
-            }
-            let Some(inode) = sys::socket_inode(fd) else { return };
-            let before = text.length;
-            text.bytes(b",");
-            text.hex(fd as u64);
-            text.bytes(b".");
-            text.hex(entry.bits());
-            text.bytes(b".");
-            text.hex(inode);
-            if text.full {
-                text.length = before;
-            }
-        });
+    match heritage {
+        Heritage::Kept => text.heirlooms(|fd, entry| stays_open(fd, entry)),
+        Heritage::All => text.heirlooms(|_, entry| is_known(entry)),
+        Heritage::Written(written) => text.bytes(written),
     }
-    let end = text.length.min(text.to.len().saturating_sub(1));
-    if let Some(end) = text.to.get_mut(end) {
-        *end = 0;
-    }
+    text.end();
 }
 
-/// Whether `fd` is a connection that the next program will have.
+/// Writes what a program is told of all connections and files to `to`, with its end.
+pub(crate) fn write_all(to: &mut [u8]) {
+    let mut text = Text { to, length: 0, full: false };
+    text.heirlooms(|_, entry| is_known(entry));
+    text.end();
+}
+
+/// Adds `fd` to what [`write_all`] has written.
+pub(crate) fn add(fd: c_int, entry: Entry, to: &mut [u8]) {
+    let Some(identity) = sys::identity(fd) else { return };
+    let length = to.iter().position(|&byte| byte == 0).unwrap_or(to.len());
+    let mut text = Text { to, length, full: false };
+    text.heirloom(fd, entry, identity);
+    text.end();
+}
+
+/// Whether there is any connection or file that a program could be told of.
+pub(crate) fn has_heritage() -> bool {
+    let mut any = INHERITED.first().is_some_and(|first| first.identity.load(Ordering::Relaxed) != 0);
+    descriptors::each(0, u32::MAX, |fd| any |= is_known(descriptors::get(fd)));
+    any
+}
+
+fn is_known(entry: Entry) -> bool {
+    (entry.is_socket() && !entry.datagram() || entry.is_file()) && entry.connection() != 0
+}
+
+/// Whether `fd` is a connection, or a file that is appended to, that the next program will have.
 pub(crate) fn stays_open(fd: c_int, entry: Entry) -> bool {
-    entry.is_socket() && entry.connection() != 0 && !sys::closes_on_exec(fd)
+    is_known(entry) && !sys::closes_on_exec(fd)
 }
 
 /// Numbers in hexadecimal, with points between them; `None` if there are not just `N`.
@@ -127,6 +177,45 @@ impl Text<'_> {
         }
     }
 
+    /// Writes those that are wanted of what is open, and what was inherited and has not been used.
+    fn heirlooms(&mut self, wanted: impl Fn(c_int, Entry) -> bool) {
+        descriptors::each(0, u32::MAX, |fd| {
+            let entry = descriptors::get(fd);
+            if wanted(fd, entry)
+                && let Some(identity) = sys::identity(fd)
+            {
+                self.heirloom(fd, entry, identity);
+            }
+        });
+        for heirloom in &INHERITED {
+            let identity = heirloom.identity.load(Ordering::Relaxed);
+            let entry = Entry::from_bits(heirloom.entry.load(Ordering::Relaxed));
+            if identity != 0 && !descriptors::is_elsewhere(-1, entry.connection()) {
+                self.heirloom(0, entry, identity);
+            }
+        }
+    }
+
+    fn heirloom(&mut self, fd: c_int, entry: Entry, identity: u64) {
+        let before = self.length;
+        self.bytes(b",");
+        self.hex(fd as u64);
+        self.bytes(b".");
+        self.hex(entry.bits());
+        self.bytes(b".");
+        self.hex(identity);
+        if self.full {
+            self.length = before;
+        }
+    }
+
+    fn end(&mut self) {
+        let end = self.length.min(self.to.len().saturating_sub(1));
+        if let Some(end) = self.to.get_mut(end) {
+            *end = 0;
+        }
+    }
+
     fn hex(&mut self, number: u64) {
         let digits = (64 - number.leading_zeros()).div_ceil(4).max(1);
         for at in (0..digits).rev() {
@@ -141,17 +230,17 @@ mod tests {
     use super::*;
     use std::os::fd::AsRawFd;
 
-    fn written(origin: Origin, sockets: bool, room: usize) -> String {
+    fn written(origin: Origin, heritage: Heritage<'_>, room: usize) -> String {
         let mut bytes = vec![0xff; room];
-        write(origin, sockets, &mut bytes);
+        write(origin, heritage, &mut bytes);
         let end = bytes.iter().position(|&byte| byte == 0).unwrap();
         String::from_utf8(bytes[..end].to_vec()).unwrap()
     }
 
     #[test]
     fn what_is_written_can_be_read() {
-        let text = written(Origin { number: 0x12_3456_789a, pid: 0xbeef }, false, 64);
-        assert_eq!(text, "KOALA_LINEAGE=123456789a.beef");
+        let text = written(Origin { number: 0x12_3456_789a, pid: 0xbeef }, Heritage::Written(b",1.2.3"), 64);
+        assert_eq!(text, "KOALA_LINEAGE=123456789a.beef,1.2.3");
         assert_eq!(numbers(b"123456789a.beef"), Some([0x12_3456_789a, 0xbeef]));
         assert_eq!(numbers::<2>(b"0.ffffffffffffffff"), Some([0, u64::MAX]));
     }
@@ -184,12 +273,13 @@ mod tests {
         descriptors::set(kept, entry);
         descriptors::set(closed, entry);
         let origin = Origin { number: 1, pid: sys::getpid() };
-        let text = written(origin, true, ROOM);
-        let inode = sys::socket_inode(kept).unwrap();
-        let part = format!(",{kept:x}.{:x}.{inode:x}", entry.bits());
+        let text = written(origin, Heritage::Kept, ROOM);
+        let identity = sys::identity(kept).unwrap();
+        let part = format!(",{kept:x}.{:x}.{identity:x}", entry.bits());
         assert!(text.contains(&part), "{text}");
         assert!(!text.contains(&format!(",{closed:x}.")), "{text}");
-        assert!(!written(origin, true, 30).contains(','));
+        assert!(!written(origin, Heritage::Kept, 30).contains(','));
+        assert!(has_heritage() && written(origin, Heritage::All, ROOM).contains(&format!(",{closed:x}.")));
         descriptors::take(kept);
         descriptors::take(closed);
         sys::close(kept);

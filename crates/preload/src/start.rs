@@ -6,7 +6,7 @@
 //! passed over by waitpid(2)). It has a session of its own, no descriptor of the program, and none of its signal handling.
 //! Where several processes start one, all but the first give up (the agent locks its runtime directory).
 
-use core::ffi::{c_char, c_int, c_void};
+use core::ffi::{CStr, c_char, c_int, c_void};
 use core::ptr;
 
 use crate::environment;
@@ -23,7 +23,8 @@ const WAIT_ALL: usize = 0x4000_0000;
 /// Entries of an environment that are handed on.
 const ENTRIES: usize = 4096;
 /// What the agent must not be told: it is not the program.
-static OURS: [&[u8]; 3] = [b"LD_PRELOAD=", b"KOALA_MODE=", b"KOALA_RUNTIME_DIR="];
+static OURS: [&[u8]; 3] = [b"LD_PRELOAD=", MODE, b"KOALA_RUNTIME_DIR="];
+const MODE: &[u8] = b"KOALA_MODE=";
 
 /// `Dl_info` (dladdr(3)).
 #[repr(C)]
@@ -34,8 +35,8 @@ struct Place {
     address: *mut c_void,
 }
 
-/// The path of the agent: the one beside this library.
-fn agent(path: &mut [u8; PATH]) -> Option<()> {
+/// The path under which this library was loaded.
+pub(crate) fn own_path() -> Option<&'static [u8]> {
     type FindAddress = unsafe extern "C" fn(*const c_void, *mut Place) -> c_int;
     static FIND_ADDRESS: Symbol = Symbol::new(c"dladdr");
     let find = FIND_ADDRESS.address();
@@ -52,7 +53,12 @@ fn agent(path: &mut [u8; PATH]) -> Option<()> {
         return None;
     }
     // SAFETY: dladdr(3) says that it is the path of a file, a C string that stays.
-    let library = unsafe { sys::string(place.file.cast()) };
+    Some(unsafe { sys::string(place.file.cast()) })
+}
+
+/// The path of the agent: the one beside this library.
+fn agent(path: &mut [u8; PATH]) -> Option<()> {
+    let library = own_path()?;
     let end = library.iter().rposition(|&byte| byte == b'/')?;
     put(path, library.get(..end)?.iter().chain(AGENT))
 }
@@ -67,13 +73,12 @@ fn put<'a>(to: &mut [u8; PATH], bytes: impl Iterator<Item = &'a u8>) -> Option<(
     Some(())
 }
 
-/// Starts the agent. True if it was tried: it answers soon, or never.
-pub(crate) fn start(runtime_dir: &[u8], to: &[u8]) -> bool {
-    let (mut path, mut recording, mut runtime) = ([0u8; PATH], [0u8; PATH], [0u8; PATH]);
-    let made = agent(&mut path)
-        .and_then(|()| put(&mut recording, to.iter()))
-        .and_then(|()| put(&mut runtime, runtime_dir.iter()));
-    if made.is_none() || !is_executable(&path) {
+/// Starts the agent, with its runtime directory and where to record. True if it was tried: it answers soon, or never.
+///
+/// `is_told_of_mode`: it is told of the mode that can't be understood, which its log will explain.
+pub(crate) fn start(runtime_dir: &CStr, to: &CStr, is_told_of_mode: bool) -> bool {
+    let mut path = [0u8; PATH];
+    if agent(&mut path).is_none() || !is_executable(&path) {
         return false;
     }
     let mut pid = [0u8; PATH];
@@ -84,9 +89,9 @@ pub(crate) fn start(runtime_dir: &[u8], to: &[u8]) -> bool {
         c"--detached".as_ptr().cast(),
         pid.as_ptr(),
         c"--to".as_ptr().cast(),
-        recording.as_ptr(),
+        to.as_ptr().cast(),
         c"--runtime-dir".as_ptr().cast(),
-        runtime.as_ptr(),
+        runtime_dir.as_ptr().cast(),
         ptr::null(),
     ];
     let size = (ENTRIES + 1) * size_of::<*const u8>();
@@ -98,7 +103,8 @@ pub(crate) fn start(runtime_dir: &[u8], to: &[u8]) -> bool {
     environment::each(|entry| {
         // SAFETY: an entry of the environment is a C string.
         let text = unsafe { sys::string(entry) };
-        if count < ENTRIES && !OURS.iter().any(|name| text.starts_with(name)) {
+        let told = is_told_of_mode && text.starts_with(MODE);
+        if count < ENTRIES && (told || !OURS.iter().any(|name| text.starts_with(name))) {
             // SAFETY: the list has room for so many entries, and for the null behind them, which is there.
             unsafe { *envp.add(count) = entry };
             count += 1;

@@ -2,7 +2,7 @@
 //! `errno`. Results are the kernel's: a value, or `-errno`.
 
 use core::arch::asm;
-use core::ffi::{c_char, c_int, c_void};
+use core::ffi::{CStr, c_char, c_int, c_void};
 use core::sync::atomic::{AtomicU64, Ordering};
 
 pub(crate) use linux_raw_sys::errno as error;
@@ -108,13 +108,14 @@ pub(crate) fn close(fd: c_int) {
     unsafe { call(nr::__NR_close, [fd as usize, 0, 0, 0, 0, 0]) };
 }
 
-/// The inode of a socket, which no other socket of the machine has; `None` if `fd` is none.
-pub(crate) fn socket_inode(fd: c_int) -> Option<u64> {
+/// What tells a socket, or a regular file, from every other of the machine; `None` if `fd` is neither.
+pub(crate) fn identity(fd: c_int) -> Option<u64> {
     // SAFETY: a struct of numbers, for which zeros are valid.
     let mut stat: nr::stat = unsafe { core::mem::zeroed() };
     // SAFETY: the kernel fills a struct of ours.
     let result = unsafe { call(nr::__NR_fstat, [fd as usize, &raw mut stat as usize, 0, 0, 0, 0]) };
-    (result == 0 && stat.st_mode & nr::S_IFMT == nr::S_IFSOCK).then_some(stat.st_ino)
+    let known = matches!(stat.st_mode & nr::S_IFMT, nr::S_IFSOCK | nr::S_IFREG);
+    (result == 0 && known).then_some(stat.st_ino ^ stat.st_dev.rotate_left(32))
 }
 
 /// Whether an exec closes the descriptor (or it is none).
@@ -148,18 +149,36 @@ pub(crate) unsafe fn gives_privileges(path: *const c_char) -> bool {
 
 /// Whether `fd` is a regular file.
 pub(crate) fn is_regular(fd: c_int) -> bool {
+    is_of_kind(fd, nr::S_IFREG)
+}
+
+/// Whether `fd` is an end of a pipe.
+pub(crate) fn is_pipe(fd: c_int) -> bool {
+    is_of_kind(fd, nr::S_IFIFO)
+}
+
+fn is_of_kind(fd: c_int, kind: u32) -> bool {
     let mut status = core::mem::MaybeUninit::<nr::stat>::zeroed();
     // SAFETY: the kernel fills in a `struct stat`, for which there is room.
     let result = unsafe { call(nr::__NR_fstat, [fd as usize, status.as_mut_ptr() as usize, 0, 0, 0, 0]) };
     // SAFETY: zeros are a valid `struct stat`, and so is what the kernel writes.
-    result >= 0 && unsafe { status.assume_init() }.st_mode & nr::S_IFMT == nr::S_IFREG
+    result >= 0 && unsafe { status.assume_init() }.st_mode & nr::S_IFMT == kind
 }
 
 /// Whether calls on `fd` wait: it is open, and lacks the flag `O_NONBLOCK`.
 pub(crate) fn is_blocking(fd: c_int) -> bool {
+    status_flags(fd).is_some_and(|flags| flags & nr::O_NONBLOCK == 0)
+}
+
+/// Whether what is written to `fd` is appended.
+pub(crate) fn appends(fd: c_int) -> bool {
+    status_flags(fd).is_some_and(|flags| flags & nr::O_APPEND != 0)
+}
+
+fn status_flags(fd: c_int) -> Option<u32> {
     // SAFETY: takes numbers only.
     let flags = unsafe { call(nr::__NR_fcntl, [fd as usize, nr::F_GETFL as usize, 0, 0, 0, 0]) };
-    flags >= 0 && flags as u32 & nr::O_NONBLOCK == 0
+    u32::try_from(flags).ok()
 }
 
 /// mmap(2) of new private memory, zeroed; null if there is none.
@@ -244,23 +263,16 @@ pub(crate) fn now() -> u64 {
 }
 
 /// Whether the directory belongs to this process's user, or is not there.
-pub(crate) fn is_ours_if_there(path: &[u8]) -> bool {
-    let mut name = [0u8; 1024];
-    if path.len() >= name.len() {
-        return false;
-    }
-    for (to, from) in name.iter_mut().zip(path) {
-        *to = *from;
-    }
+pub(crate) fn is_ours_if_there(path: &CStr) -> bool {
     /// `STATX_UID` (statx(2)), `AT_SYMLINK_NOFOLLOW`, and where the owner is in `struct statx`, in words.
     const UID: usize = 8;
     const NO_FOLLOW: usize = 0x100;
     const OWNER: usize = 5;
     let mut stat = [0u32; 64];
     let into = stat.as_mut_ptr() as usize;
-    // SAFETY: a path of ours that ends, and 256 bytes for what the kernel says.
+    // SAFETY: a path that ends, and 256 bytes for what the kernel says.
     let result = unsafe {
-        call(nr::__NR_statx, [nr::AT_FDCWD as usize, name.as_ptr() as usize, NO_FOLLOW, UID, into, 0])
+        call(nr::__NR_statx, [nr::AT_FDCWD as usize, path.as_ptr() as usize, NO_FOLLOW, UID, into, 0])
     };
     // SAFETY: takes no arguments.
     let user = unsafe { call(nr::__NR_geteuid, [0; 6]) };

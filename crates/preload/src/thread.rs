@@ -1,11 +1,13 @@
 //! What koala knows of each thread.
 
-use core::ffi::c_void;
+use core::ffi::{c_int, c_void};
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use koala_events::ThreadState;
 
+use crate::descriptors::Entry;
+use crate::lineage;
 use crate::sys;
 
 unsafe extern "C" {
@@ -33,6 +35,9 @@ pub(crate) struct Thread {
     /// Memory that a vfork child has left to its parent.
     left: AtomicPtr<u8>,
     left_size: AtomicUsize,
+    /// What the vfork child's program is to be told of connections and files, in as much memory as that may take; null
+    /// if nothing.
+    heritage: AtomicPtr<u8>,
     /// Not 0: libc is looking a name up on this thread, below this address of the stack.
     resolving: AtomicUsize,
 }
@@ -91,8 +96,37 @@ impl Thread {
 
     /// The thread of the process `pid` calls vfork: until it is seen to be the parent again, it may be the child,
     /// which shares this memory, and whose calls are not its parent's.
-    pub(crate) fn enter_vfork(&self, pid: u32) {
+    /// `heritage` is memory of `sys::allocate` with what its program is to be told ([`lineage::write_all`]), or null.
+    pub(crate) fn enter_vfork(&self, pid: u32, heritage: *mut u8) {
         self.vforked.store(pid, Ordering::Relaxed);
+        self.set_heritage(heritage);
+    }
+
+    fn set_heritage(&self, heritage: *mut u8) {
+        let before = self.heritage.swap(heritage, Ordering::Relaxed);
+        if !before.is_null() {
+            // SAFETY: the vfork that it was for is over: this thread, which made it, is here.
+            unsafe { sys::free(before, lineage::ROOM) };
+        }
+    }
+
+    /// The vfork child's program is to be told of `fd` as well.
+    pub(crate) fn bequeath(&self, fd: c_int, entry: Entry) {
+        if self.heritage.load(Ordering::Relaxed).is_null() {
+            self.heritage.store(sys::allocate(lineage::ROOM), Ordering::Relaxed);
+        }
+        let heritage = self.heritage.load(Ordering::Relaxed);
+        if !heritage.is_null() {
+            // SAFETY: memory of this size, which only this thread uses.
+            lineage::add(fd, entry, unsafe { core::slice::from_raw_parts_mut(heritage, lineage::ROOM) });
+        }
+    }
+
+    /// What the vfork child's program is to be told of connections and files.
+    pub(crate) fn heritage(&self) -> &[u8] {
+        let heritage = self.heritage.load(Ordering::Relaxed);
+        // SAFETY: text that ends, and that stays until the thread is the parent again.
+        if heritage.is_null() { &[] } else { unsafe { sys::string(heritage) } }
     }
 
     /// The process that called vfork, where the thread may be running as its child; else 0.
@@ -106,6 +140,7 @@ impl Thread {
         self.vforked.store(0, Ordering::Relaxed);
         self.child.store(0, Ordering::Relaxed);
         self.leave_memory(ptr::null_mut(), 0);
+        self.set_heritage(ptr::null_mut());
     }
 
     /// The thread makes a process with this number in the event log; 0: it does not any more.

@@ -21,6 +21,7 @@ use crate::operation::payload::Payload;
 use crate::operation::{close, transfer};
 use crate::symbol::Symbol;
 use crate::sys::{self, error, nr};
+use crate::thread::Thread;
 
 /// Bytes of the longest path (`PATH_MAX`, limits.h).
 const PATH: usize = 4096;
@@ -37,8 +38,7 @@ pub(crate) unsafe fn open(
     flags: c_int,
     real: impl FnOnce() -> c_int,
 ) -> c_int {
-    const WRITES: u32 = nr::O_WRONLY | nr::O_RDWR;
-    if flags as u32 & nr::O_APPEND != 0 && flags as u32 & WRITES != 0 {
+    if is_for_appending(flags) {
         // SAFETY: the caller's promise.
         return match unsafe { before_open(directory, path, flags as u32) } {
             Opening::Untracked => real(),
@@ -54,6 +54,12 @@ pub(crate) unsafe fn open(
         };
     }
     real()
+}
+
+/// Whether what is opened with these flags is appended to.
+fn is_for_appending(flags: c_int) -> bool {
+    const WRITES: u32 = nr::O_WRONLY | nr::O_RDWR;
+    flags as u32 & nr::O_APPEND != 0 && flags as u32 & WRITES != 0
 }
 
 /// What becomes of an open.
@@ -76,7 +82,9 @@ fn fail(errno: u32) -> Opening {
 /// As for [`open`].
 #[inline(never)]
 unsafe fn before_open(directory: c_int, path: *const c_char, flags: u32) -> Opening {
-    if !library::is_active() || !sys::is_plausible(path) {
+    // A vfork child opens what the program that it executes will write to.
+    let follows = library::is_active() || library::covers_children() && library::is_in_vfork_child();
+    if !follows || !sys::is_plausible(path) {
         return Opening::Untracked;
     }
     // SAFETY: the caller's promise.
@@ -198,7 +206,12 @@ unsafe fn follow(log: &Log, fd: c_int, directory: c_int, path: *const c_char, fl
     }
     let full = full.get(..length.min(log.max_payload())).unwrap_or(&[]);
     log.append(EventKind::Open, fd, entry, unseen, sys::now(), full);
-    descriptors::set(fd, if unseen == 0 { entry } else { Entry::IGNORED });
+    if library::is_in_vfork_child() {
+        // Its descriptors are not those of its parent, whose memory this is.
+        Thread::current().bequeath(fd, entry);
+    } else {
+        descriptors::set(fd, if unseen == 0 { entry } else { Entry::IGNORED });
+    }
     sys::set_errno(errno);
 }
 
@@ -403,6 +416,36 @@ pub(crate) unsafe fn reopen_stream(
     }
     // SAFETY: the caller's promise.
     unsafe { open_unseen(path, real) }
+}
+
+/// posix_spawn_file_actions_addopen(3): libc will open the file in the child. That what the child appends is not seen is
+/// said; in a replay it leads nowhere. `real` takes the path and the flags.
+///
+/// # Safety
+///
+/// `path` must be what the call asks for.
+pub(crate) unsafe fn open_in_child(
+    path: *const c_char,
+    flags: c_int,
+    real: impl Fn(*const c_char, c_int) -> c_int,
+) -> c_int {
+    if !is_for_appending(flags) || !library::is_active() || !sys::is_plausible(path) {
+        return real(path, flags);
+    }
+    // SAFETY: the caller's promise.
+    let special = unsafe { is_stream(path) || kind(nr::AT_FDCWD, path) == Some(nr::S_IFCHR) };
+    let log = if special { None } else { library::log() };
+    let Some(log) = log else { return real(path, flags) };
+    let error = if library::is_replaying() {
+        real(c"/dev/null".as_ptr(), nr::O_WRONLY as c_int)
+    } else {
+        real(path, flags)
+    };
+    if error == 0 {
+        // SAFETY: the caller's promise; a descriptor of this number is never followed.
+        unsafe { follow(&log, -1, nr::AT_FDCWD, path, 0, 1) };
+    }
+    error
 }
 
 /// Opens a stream of libc's own, whose writes are not seen, and says so. In a replay it leads nowhere.

@@ -7,7 +7,7 @@ use core::ffi::{c_char, c_int};
 
 use crate::environment::{self, ChildEnvironment};
 use crate::library;
-use crate::lineage::Origin;
+use crate::lineage::{self, Heritage, Origin};
 use crate::sys;
 use crate::thread::Thread;
 
@@ -30,7 +30,16 @@ pub(crate) extern "C" fn before_vfork() {
     let number = library::before_child(true);
     let thread = Thread::current();
     thread.set_child(number);
-    thread.enter_vfork(sys::getpid());
+    // The child may move its descriptors about, unseen: what they are is written down before.
+    let mut heritage = core::ptr::null_mut();
+    if library::covers_children() && lineage::has_heritage() {
+        heritage = sys::allocate(lineage::ROOM);
+        if !heritage.is_null() {
+            // SAFETY: memory of this size, which nobody else has seen.
+            lineage::write_all(unsafe { core::slice::from_raw_parts_mut(heritage, lineage::ROOM) });
+        }
+    }
+    thread.enter_vfork(sys::getpid(), heritage);
 }
 
 /// execve(2) and execvpe(3): `real` is called with the environment that covers the program. `path` is null where it
@@ -61,8 +70,9 @@ pub(crate) unsafe fn execute(
         library::about_to_execute();
         library::own_origin()
     };
+    let heritage = if vforked { Heritage::Written(thread.heritage()) } else { Heritage::Kept };
     // SAFETY: the caller's promise.
-    let environment = unsafe { ChildEnvironment::covering(environment, origin, !vforked) };
+    let environment = unsafe { ChildEnvironment::covering(environment, origin, heritage) };
     if vforked {
         environment.leave_to(thread);
         return real(environment.list());
@@ -90,7 +100,7 @@ pub(crate) unsafe fn spawn(
     unsafe { library::report_privileged(path) };
     let number = library::before_child(true);
     // SAFETY: the caller's promise.
-    let environment = unsafe { ChildEnvironment::covering(environment, child_origin(number), false) };
+    let environment = unsafe { ChildEnvironment::covering(environment, child_origin(number), Heritage::All) };
     let error = real(environment.list());
     environment.free();
     // SAFETY: the call succeeded, and has written the id.

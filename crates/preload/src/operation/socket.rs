@@ -7,6 +7,7 @@ use koala_events::{Address, EventKind};
 use crate::address;
 use crate::descriptors::{self, Entry};
 use crate::library;
+use crate::lineage;
 use crate::operation::close;
 use crate::operation::totals::Totals;
 use crate::sys::{self, net};
@@ -66,6 +67,11 @@ fn recognise(fd: c_int) -> Entry {
     if fd < 0 {
         return Entry::IGNORED;
     }
+    let told = lineage::inherited(fd);
+    if let Some(file) = told.filter(|told| told.is_file() && sys::appends(fd)) {
+        descriptors::set(fd, file);
+        return file;
+    }
     let entry = match (address::option(fd, net::SO_DOMAIN), address::option(fd, net::SO_TYPE)) {
         (Some(domain), Some(kind)) => fresh(domain, kind),
         _ => Entry::IGNORED,
@@ -90,7 +96,12 @@ fn recognise(fd: c_int) -> Entry {
                 // A named unix socket with an unnamed peer is the end of a server.
                 let accepted =
                     matches!((&local, &peer), (Address::Unix(_, 1..), Address::None | Address::Unix(_, 0)));
-                let entry = entry.connected(log.new_connection(), accepted);
+                let entry = match told {
+                    // Under the number that it has already.
+                    Some(told) => told,
+                    None => entry.connected(log.new_connection(), accepted),
+                };
+                let accepted = entry.inbound();
                 let mut addresses = [0; 2 * Address::MAX];
                 let mut length = encode_pair(&local, &peer, &mut addresses);
                 let mut payload = [0; 2 * Address::MAX + Totals::SIZE];

@@ -18,23 +18,35 @@ const NONBLOCK: u32 = 2;
 /// `POLLIN` (poll(2)).
 const READABLE: u16 = 1;
 
-/// splice(2); `real` moves so many bytes at most.
+/// splice(2); `real` moves so many bytes at most. `positioned` is true where the call names an offset, which neither a
+/// socket nor a pipe has.
 pub(crate) fn splice(
     from: c_int,
     to: c_int,
     count: usize,
     call_flags: u32,
+    positioned: bool,
     real: impl Fn(usize) -> isize,
 ) -> isize {
-    splice_by(from, to, count, call_flags, &real)
+    splice_by((from, to), count, call_flags, positioned, &real)
 }
 
 /// [`splice`], once for all hooks.
-fn splice_by(from: c_int, to: c_int, count: usize, call_flags: u32, real: &dyn Fn(usize) -> isize) -> isize {
-    if !library::is_active() || count == 0 {
+fn splice_by(
+    (from, to): (c_int, c_int),
+    count: usize,
+    call_flags: u32,
+    positioned: bool,
+    real: &dyn Fn(usize) -> isize,
+) -> isize {
+    if !library::is_active() || count == 0 || positioned {
         return real(count);
     }
     let (source, target) = (socket::known(from), socket::known(to));
+    // What the kernel refuses, it refuses at once: without a pipe there is nothing to wait for.
+    if !sys::is_pipe(if source.is_socket() { to } else { from }) {
+        return real(count);
+    }
     match library::log() {
         Some(log) if source.is_socket() && source.connection() != 0 => {
             from_socket(&log, from, source, count, real)

@@ -110,9 +110,10 @@ fn queued(fd: c_int, request: usize) -> u64 {
     if result < 0 { 0 } else { count.max(0) as u64 }
 }
 
-/// The process ends by exit(3): its connections are closed without another call.
+/// The process ends, by exit(3) or at once: its connections are closed without another call. What a forked child has
+/// without having used it is its parent's to tell of.
 pub(crate) fn at_exit() {
-    if !library::is_active() {
+    if !library::is_active() || !library::is_same_process() {
         return;
     }
     let Some(log) = library::log_if_attached() else { return };
