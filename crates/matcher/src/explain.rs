@@ -1,7 +1,7 @@
 //! What differs between two requests, in words.
 
 use crate::features::LONG;
-use crate::fields::{self, Group, Role, Scratch, Sink};
+use crate::fields::{self, Group, Request, Role, Scratch, Sink};
 use crate::shape;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -67,7 +67,7 @@ impl Changes {
     }
 
     /// From the recorded request to the present one.
-    pub(crate) fn between(recorded: &[u8], request: &[u8], scratch: &mut Scratch) -> Self {
+    pub(crate) fn between(recorded: Request<'_>, request: Request<'_>, scratch: &mut Scratch) -> Self {
         let (mut old, mut new) = (Texts::default(), Texts::default());
         fields::read(recorded, scratch, &mut old);
         fields::read(request, scratch, &mut new);
@@ -264,6 +264,7 @@ mod tests {
     use super::*;
 
     fn differences(recorded: &[u8], request: &[u8]) -> Vec<String> {
+        let (recorded, request) = (Request::alone(recorded), Request::alone(request));
         Changes::between(recorded, request, &mut Scratch::default()).describe(true)
     }
 

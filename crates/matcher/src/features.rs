@@ -1,6 +1,6 @@
 //! The fields of a request as hashes: what is kept of every recorded call, and compared.
 
-use crate::fields::{self, Facts, Group, Role, Scratch, Sink};
+use crate::fields::{self, Facts, Group, Request, Role, Scratch, Sink};
 use crate::hash::{hash, mix};
 use crate::shape::{self, Care};
 use alloc::boxed::Box;
@@ -60,7 +60,7 @@ pub(crate) struct Collector {
 
 impl Collector {
     /// Reads a request; its features are then those of the collector.
-    pub(crate) fn read(&mut self, request: &[u8], scratch: &mut Scratch) -> (Keys, Facts) {
+    pub(crate) fn read(&mut self, request: Request<'_>, scratch: &mut Scratch) -> (Keys, Facts) {
         self.features.clear();
         let facts = fields::read(request, scratch, self);
         // Equal names stay in their order: the second value of a name is compared with the second.

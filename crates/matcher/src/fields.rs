@@ -1,11 +1,12 @@
 //! From a request to its fields, each with the role that it plays in telling calls apart.
 
+use crate::layout::{Kind, Layout};
 use crate::shape;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Write;
 use koala_protocol::ConnectionState;
-use koala_protocol::decode::{Decoded, Value, http, json, percent, redis, sql, thrift};
+use koala_protocol::decode::{Decoded, Value, decode, http, json, percent, redis, sql, thrift};
 use koala_protocol::words::Words;
 
 mod binary;
@@ -144,22 +145,43 @@ pub(crate) struct Facts {
     pub(crate) read_only: bool,
     /// Hashes of what resembles it, the closest first: where to look for the nearest call.
     pub(crate) neighbours: [u64; 2],
+    /// Its protocol is not known.
+    pub(crate) unknown: bool,
 }
 
-/// Reads the fields of a request, of which nothing but its bytes is known. `scratch` is a buffer that is used again
-/// from call to call.
-pub(crate) fn read(request: &[u8], scratch: &mut Scratch, sink: &mut dyn Sink) -> Facts {
-    read_in(&ConnectionState::default(), request, scratch, sink)
+/// A request, and what it is read with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Request<'a> {
+    pub(crate) bytes: &'a [u8],
+    /// What its connection was told before, where that is known.
+    pub(crate) state: Option<&'a ConnectionState>,
+    /// What the recording tells of it, where its protocol is not known.
+    pub(crate) layout: Option<&'a Layout>,
 }
 
-/// Reads the fields of a request on a connection on which was said what `state` knows.
-pub(crate) fn read_in(
-    state: &ConnectionState,
-    request: &[u8],
-    scratch: &mut Scratch,
-    sink: &mut dyn Sink,
-) -> Facts {
-    match state.decode(request) {
+impl<'a> Request<'a> {
+    /// A request of which nothing but its bytes is known.
+    pub(crate) fn alone(bytes: &'a [u8]) -> Self {
+        Self { bytes, state: None, layout: None }
+    }
+
+    /// A hash of the database that its connection uses; `None` where that is not known.
+    pub(crate) fn database(&self) -> Option<u64> {
+        let name = self.state?.database();
+        (!name.is_empty()).then(|| crate::hash::hash(name))
+    }
+
+    fn decode(&self) -> Decoded<'a> {
+        match self.state {
+            Some(state) => state.decode(self.bytes),
+            None => decode(self.bytes),
+        }
+    }
+}
+
+/// Reads the fields of a request. `scratch` is a buffer that is used again from call to call.
+pub(crate) fn read(request: Request<'_>, scratch: &mut Scratch, sink: &mut dyn Sink) -> Facts {
+    match request.decode() {
         Decoded::Http(request) => read_http(&request, scratch, sink),
         Decoded::Redis(commands) => read_redis(commands, scratch, sink),
         Decoded::Memcached(command) => read_memcached(&command, sink),
@@ -185,12 +207,23 @@ pub(crate) fn read_in(
         Decoded::MongoDb(command) => read_mongodb(&command, scratch, sink),
         Decoded::FastCgi(request) => read_fastcgi(&request, scratch, sink),
         decoded => {
-            let bytes = if let Decoded::Unknown(bytes) = decoded { bytes } else { request };
+            let bytes = if let Decoded::Unknown(bytes) = decoded { bytes } else { request.bytes };
+            let Scratch { name, value } = scratch;
+            if let Some(layout) = request.layout {
+                layout.split(bytes, value, &mut |kind, offset, said| {
+                    name.clear();
+                    // Writing to a string cannot fail.
+                    let _ = write!(name, "{} at {offset}", kind.name());
+                    let role = if kind == Kind::Length { Role::Noise } else { Role::Volatile };
+                    sink.field(Group::Generated, role, name, said);
+                });
+            }
+            let rest = if request.layout.is_some() { value } else { bytes };
             // What is not understood is the same or another. A long number in it may be an id that is asked
             // for; a time is not.
-            sink.field(Group::Bytes, Role::TimedIdentity, "bytes", bytes);
-            let start = bytes.get(..4).unwrap_or(bytes);
-            facts(false, "bytes", start)
+            sink.field(Group::Bytes, Role::TimedIdentity, "bytes", rest);
+            let start = rest.get(..4).unwrap_or(rest);
+            Facts { unknown: true, ..facts(false, "bytes", start) }
         }
     }
 }
@@ -204,7 +237,8 @@ pub(crate) struct Scratch {
 
 fn facts(read_only: bool, general: &str, special: &[u8]) -> Facts {
     let general = crate::hash::hash(general.as_bytes());
-    Facts { read_only, neighbours: [crate::hash::mix(general, crate::hash::hash(special)), general] }
+    let neighbours = [crate::hash::mix(general, crate::hash::hash(special)), general];
+    Facts { read_only, neighbours, unknown: false }
 }
 
 /// `prefix` and bytes that are text more often than not.
@@ -628,6 +662,7 @@ fn read_statement(statement: &sql::Statement<'_>, scratch: &mut Scratch, sink: &
     Facts {
         read_only,
         neighbours: [crate::hash::mix(general, crate::hash::hash(statement.skeleton())), general],
+        unknown: false,
     }
 }
 

@@ -3,15 +3,18 @@
 use crate::chains::Chains;
 use crate::explain::Changes;
 use crate::features::{Collector, Comparison, Feature, Keys};
-use crate::fields::{Facts, Scratch};
+use crate::fields::{Facts, Request, Scratch};
 use crate::hash::{Table, hash, mix};
 use crate::koala1::Koala1;
-use crate::{Decision, FieldScore, MARGIN, RecordedCall, Strategy, THRESHOLD};
+use crate::layout::{self, Layout};
+use crate::{Decision, FieldScore, MARGIN, RecordedCall, RecordedTalk, Strategy, THRESHOLD};
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
+use koala_protocol::ConnectionState;
 
 /// So many calls with the same identity are weighed against each other.
 const MOST_CANDIDATES: usize = 48;
@@ -37,6 +40,8 @@ pub struct Index {
     calls: Vec<Call>,
     used: Vec<bool>,
     tables: Tables,
+    /// Of calls whose protocol is not known, by their peer and how they begin.
+    layouts: Table<Arc<Layout>>,
     collector: Collector,
     scratch: Scratch,
     /// In place of the tables, where the strategy is one of koala 1.x.
@@ -47,8 +52,33 @@ pub struct Index {
 struct Call {
     peer: u64,
     request: Box<[u8]>,
+    /// What it refers to, where it refers to anything.
+    state: Option<Box<ConnectionState>>,
+    /// What the recording tells of it, where its protocol is not known.
+    layout: Option<Arc<Layout>>,
     keys: Keys,
     features: Box<[Feature]>,
+}
+
+impl Call {
+    fn request(&self) -> Request<'_> {
+        Request { bytes: &self.request, state: self.state.as_deref(), layout: self.layout.as_deref() }
+    }
+
+    /// It was made in the database that the request is for, as far as both are known.
+    fn in_database_of(&self, request: Request<'_>) -> bool {
+        match (self.state.as_ref(), request.database()) {
+            (Some(_), Some(now)) => self.request().database().is_none_or(|then| then == now),
+            _ => true,
+        }
+    }
+
+    /// It has the same bytes as a request with these keys, and they refer to the same.
+    fn equals(&self, request: Request<'_>, keys: &Keys) -> bool {
+        *self.request == *request.bytes
+            && self.in_database_of(request)
+            && (request.state.is_none() || self.keys.settled == keys.settled)
+    }
 }
 
 /// Calls by what they consist of. Every key has the peer in it.
@@ -68,8 +98,14 @@ struct Tables {
 }
 
 impl Index {
-    /// Builds the index. The calls are copied.
+    /// Builds the index over calls of which nothing but their bytes is known. The calls are copied.
     pub fn new<'a>(strategy: Strategy, calls: impl IntoIterator<Item = RecordedCall<'a>>) -> Self {
+        let state = &ConnectionState::default();
+        Self::of_talks(strategy, calls.into_iter().map(|call| RecordedTalk { call, response: b"", state }))
+    }
+
+    /// Builds the index over calls with their answers and what they refer to. What it needs of them is copied.
+    pub fn of_talks<'a>(strategy: Strategy, talks: impl IntoIterator<Item = RecordedTalk<'a>>) -> Self {
         let mut index = Self {
             strategy,
             threshold: THRESHOLD,
@@ -77,17 +113,34 @@ impl Index {
             calls: Vec::new(),
             used: Vec::new(),
             tables: Tables::default(),
+            layouts: Table::default(),
             collector: Collector::default(),
             scratch: Scratch::default(),
             koala1: None,
         };
         if strategy.is_of_koala1() {
-            index.koala1 = Koala1::new(strategy, &calls.into_iter().collect::<Vec<_>>());
-            index.used.resize(index.koala1.as_ref().map_or(0, Koala1::len), false);
+            let calls: Vec<_> = talks.into_iter().map(|talk| talk.call).collect();
+            index.koala1 = Koala1::new(strategy, &calls);
+            index.used.resize(calls.len(), false);
             return index;
         }
-        for call in calls {
-            index.add(call);
+        let mut facts = Vec::new();
+        // Of calls whose protocol is not known: the numbers of those to a peer, with what is known of them.
+        let mut unknown: Table<Vec<(usize, RecordedTalk<'_>)>> = Table::default();
+        for (number, talk) in talks.into_iter().enumerate() {
+            let (peer, of_call) = index.add(talk);
+            if of_call.unknown {
+                for key in [peer, begins(peer, talk.call.request)] {
+                    unknown.entry(key).or_default().push((number, talk));
+                }
+            }
+            facts.push(of_call);
+        }
+        if strategy == Strategy::Auto {
+            index.learn(&unknown, &mut facts);
+        }
+        for (number, facts) in (0u32..).zip(&facts) {
+            index.enter(number, facts);
         }
         index.find_crowds();
         index
@@ -126,8 +179,26 @@ impl Index {
     /// As [`Index::find`], of a request on the connection with this number, which the caller chooses. The strategies
     /// of koala 1.x go on behind the call that was matched last on a connection; to the others it means nothing.
     pub fn find_on(&mut self, connection: u64, peer: &str, request: &[u8]) -> Decision {
+        self.find_asked(connection, peer, Request::alone(request))
+    }
+
+    /// As [`Index::find_on`], of a request on a connection on which was said what `state` knows: the statements that
+    /// the request names, and the database that it is for, are those of that connection. It goes with
+    /// [`Index::of_talks`], which is told the same of the recorded calls.
+    pub fn find_in(
+        &mut self,
+        state: &ConnectionState,
+        connection: u64,
+        peer: &str,
+        request: &[u8],
+    ) -> Decision {
+        let state = Some(state).filter(|state| **state != ConnectionState::default());
+        self.find_asked(connection, peer, Request { state, ..Request::alone(request) })
+    }
+
+    fn find_asked(&mut self, connection: u64, peer: &str, request: Request<'_>) -> Decision {
         let decision = match &mut self.koala1 {
-            Some(koala1) => koala1.find(connection, request, self.threshold, &self.used),
+            Some(koala1) => koala1.find(connection, request.bytes, self.threshold, &self.used),
             None => self.decide(peer, request),
         };
         if let Some(used) = decision.index.and_then(|index| self.used.get_mut(index)) {
@@ -136,12 +207,51 @@ impl Index {
         decision
     }
 
-    fn add(&mut self, call: RecordedCall<'_>) {
-        let Ok(number) = u32::try_from(self.calls.len()) else { return };
+    /// Adds a call, which is to be entered into the tables. The key of its peer, and what is known of it.
+    fn add(&mut self, talk: RecordedTalk<'_>) -> (u64, Facts) {
+        let RecordedTalk { call, state, .. } = talk;
         let peer = hash(call.peer.as_bytes());
         self.peers.entry(peer).or_insert_with(|| call.peer.into());
-        let (keys, facts) = self.collector.read(call.request, &mut self.scratch);
-        let bytes = hash(call.request);
+        let state = (*state != ConnectionState::default()).then(|| Box::new(state.clone()));
+        let request = Request { state: state.as_deref(), ..Request::alone(call.request) };
+        let (keys, facts) = self.collector.read(request, &mut self.scratch);
+        let features = self.collector.boxed();
+        self.calls.push(Call { peer, request: call.request.into(), state, layout: None, keys, features });
+        self.used.push(false);
+        (peer, facts)
+    }
+
+    /// Learns from calls whose protocol is not known, and reads them anew where there is something to learn.
+    fn learn(&mut self, unknown: &Table<Vec<(usize, RecordedTalk<'_>)>>, facts: &mut [Facts]) {
+        for (key, talks) in unknown {
+            let messages: Vec<_> = talks.iter().map(|(_, talk)| layout::Message::of(talk)).collect();
+            if let Some(layout) = Layout::of(&messages) {
+                self.layouts.insert(*key, Arc::new(layout));
+            }
+        }
+        for (number, _) in unknown.values().flatten() {
+            let (Some(call), Some(facts)) = (self.calls.get(*number), facts.get_mut(*number)) else {
+                continue;
+            };
+            let layout = self.layout(call.peer, &call.request);
+            let request = Request { layout: layout.as_deref(), ..call.request() };
+            let (keys, of_call) = self.collector.read(request, &mut self.scratch);
+            *facts = of_call;
+            if let Some(call) = self.calls.get_mut(*number) {
+                (call.keys, call.features, call.layout) = (keys, self.collector.boxed(), layout);
+            }
+        }
+    }
+
+    /// What is known of requests to a peer that are of no known protocol.
+    fn layout(&self, peer: u64, request: &[u8]) -> Option<Arc<Layout>> {
+        let of = |key| self.layouts.get(&key).cloned();
+        if self.layouts.is_empty() { None } else { of(peer).or_else(|| of(begins(peer, request))) }
+    }
+
+    fn enter(&mut self, number: u32, facts: &Facts) {
+        let Some(Call { peer, request, keys, .. }) = self.calls.get(number as usize) else { return };
+        let (peer, bytes) = (*peer, hash(request));
         let tables = &mut self.tables;
         tables.bytes.push(mix(peer, bytes), number);
         tables.peer.push(peer, number);
@@ -153,9 +263,6 @@ impl Index {
         for (chains, key) in tables.neighbours.iter_mut().zip(facts.neighbours) {
             chains.push(mix(peer, key), number);
         }
-        let features = self.collector.boxed();
-        self.calls.push(Call { peer, request: call.request.into(), keys, features });
-        self.used.push(false);
     }
 
     fn find_crowds(&mut self) {
@@ -170,45 +277,60 @@ impl Index {
         }
     }
 
-    fn decide(&mut self, peer_name: &str, request: &[u8]) -> Decision {
+    fn decide(&mut self, peer_name: &str, request: Request<'_>) -> Decision {
         let peer = hash(peer_name.as_bytes());
         if self.peers.get(&peer).map(|name| &**name) != Some(peer_name) {
             return self.unknown_peer(peer_name, request);
         }
-        let bytes = mix(peer, hash(request));
-        let equal = self.tables.bytes.unused(bytes, &self.used, usize::MAX / 4);
-        let calls = &self.calls;
-        let equal =
-            equal.into_iter().find(|call| calls.get(*call as usize).is_some_and(|c| *c.request == *request));
-        if let Some(call) = equal {
+        let bytes = mix(peer, hash(request.bytes));
+        // What its connection was told can make another call of equal bytes: that is seen below.
+        if request.state.is_none()
+            && let Some(call) = self.byte_equal_unused(bytes, request, &Keys::default())
+        {
             return self.byte_equal(call, bytes, false);
         }
+        let layout = self.layout(peer, request.bytes);
+        let request = Request { layout: layout.as_deref(), ..request };
         let (keys, facts) = self.collector.read(request, &mut self.scratch);
+        if request.state.is_some()
+            && let Some(call) = self.byte_equal_unused(bytes, request, &keys)
+        {
+            return self.byte_equal(call, bytes, false);
+        }
         if self.strategy == Strategy::Auto {
-            if let Some(call) = self.equal_but_noise(mix(peer, keys.all)) {
+            if let Some(call) = self.equal_but_noise(mix(peer, keys.all), request) {
                 return self.found(call, request, Way::All, None);
             }
-            if let Some((call, runner_up)) = self.equal_but_generated(mix(peer, keys.settled)) {
+            if let Some((call, runner_up)) = self.equal_but_generated(mix(peer, keys.settled), request) {
                 return self.found(call, request, Way::Settled, runner_up);
             }
         }
-        if facts.read_only {
-            let last = self.tables.bytes.last(bytes);
-            if let Some(call) =
-                last.filter(|call| self.call(*call).is_some_and(|call| *call.request == *request))
-            {
-                return self.byte_equal(call, bytes, true);
-            }
+        let last = |chains: &Chains, key: u64| {
+            let call = chains.last(key)?;
+            Some((call, self.call(call)?)).filter(|(_, recorded)| recorded.in_database_of(request))
+        };
+        if facts.read_only
+            && let Some((call, recorded)) = last(&self.tables.bytes, bytes)
+            && recorded.equals(request, &keys)
+        {
+            return self.byte_equal(call, bytes, true);
         }
         if self.strategy == Strategy::Exact {
             return self.unmatched_exactly(peer, &keys, &facts, request, bytes);
         }
         if facts.read_only
-            && let Some(call) = self.tables.settled.last(mix(peer, keys.settled))
+            && let Some((call, _)) = last(&self.tables.settled, mix(peer, keys.settled))
         {
             return self.found(call, request, Way::Again, None);
         }
         self.weigh(peer, &keys, &facts, request)
+    }
+
+    /// An unused call that has the same bytes, and refers to the same.
+    fn byte_equal_unused(&mut self, key: u64, request: Request<'_>, keys: &Keys) -> Option<u32> {
+        let calls = &self.calls;
+        let equal = |call: &u32| calls.get(*call as usize).is_some_and(|call| call.equals(request, keys));
+        self.tables.bytes.unused(key, &self.used, usize::MAX / 4).find(equal)
     }
 
     fn call(&self, number: u32) -> Option<&Call> {
@@ -216,20 +338,23 @@ impl Index {
     }
 
     /// An unused call that is equal but for noise.
-    fn equal_but_noise(&mut self, key: u64) -> Option<u32> {
-        self.tables.all.unused(key, &self.used, 1).next()
+    fn equal_but_noise(&mut self, key: u64, request: Request<'_>) -> Option<u32> {
+        let calls = &self.calls;
+        let fits = |call: &u32| calls.get(*call as usize).is_some_and(|call| call.in_database_of(request));
+        self.tables.all.unused(key, &self.used, MOST_CANDIDATES).find(fits)
     }
 
     /// Of the unused calls that are the same but for what is generated: the one that agrees in most of
     /// that, else the first in recorded order. And the next best one.
-    fn equal_but_generated(&mut self, key: u64) -> Option<(u32, Option<(usize, f64)>)> {
+    fn equal_but_generated(&mut self, key: u64, request: Request<'_>) -> Option<(u32, Option<(usize, f64)>)> {
         let mut candidates: Vec<(u32, Comparison)> = self
             .tables
             .settled
             .unused(key, &self.used, MOST_CANDIDATES)
             .filter_map(|number| {
                 let recorded = self.calls.get(number as usize)?;
-                Some((number, Comparison::of(&recorded.features, &self.collector.features)))
+                let comparison = || Comparison::of(&recorded.features, &self.collector.features);
+                recorded.in_database_of(request).then(|| (number, comparison()))
             })
             .collect();
         // Stable: among equals the first in recorded order stays first.
@@ -241,7 +366,7 @@ impl Index {
     }
 
     /// Weighs the calls that ask for the same, with other arguments or soft fields.
-    fn weigh(&mut self, peer: u64, keys: &Keys, facts: &Facts, request: &[u8]) -> Decision {
+    fn weigh(&mut self, peer: u64, keys: &Keys, facts: &Facts, request: Request<'_>) -> Decision {
         let identity = mix(peer, keys.identity);
         let mut candidates: Vec<u32> =
             self.tables.arguments.unused(mix(peer, keys.arguments), &self.used, MOST_CANDIDATES).collect();
@@ -255,7 +380,7 @@ impl Index {
             .filter_map(|number| {
                 let recorded = self.calls.get(*number as usize)?;
                 let mut comparison = Comparison::of(&recorded.features, &self.collector.features);
-                if comparison.other {
+                if comparison.other || !recorded.in_database_of(request) {
                     return None;
                 }
                 if comparison.unsure {
@@ -263,7 +388,7 @@ impl Index {
                     if doubts > MOST_DOUBTS {
                         return None;
                     }
-                    let changes = Changes::between(&recorded.request, request, &mut self.scratch);
+                    let changes = Changes::between(recorded.request(), request, &mut self.scratch);
                     for (group, similarity) in changes.same_after_all()? {
                         comparison.concede(group, similarity);
                     }
@@ -282,7 +407,9 @@ impl Index {
         let Some(best) = best.filter(|best| best.mark >= self.threshold) else {
             if facts.read_only {
                 // What was changed in the same way before, and answered.
-                if let Some(call) = self.tables.arguments.last(mix(peer, keys.arguments)) {
+                let last = self.tables.arguments.last(mix(peer, keys.arguments));
+                let fits = |call: &u32| self.call(*call).is_some_and(|call| call.in_database_of(request));
+                if let Some(call) = last.filter(fits) {
                     let decision = self.found(call, request, Way::Again, None);
                     if decision.mark >= self.threshold {
                         return decision;
@@ -356,7 +483,13 @@ impl Index {
         }
     }
 
-    fn found(&mut self, number: u32, request: &[u8], way: Way, runner_up: Option<(usize, f64)>) -> Decision {
+    fn found(
+        &mut self,
+        number: u32,
+        request: Request<'_>,
+        way: Way,
+        runner_up: Option<(usize, f64)>,
+    ) -> Decision {
         let comparison = match self.call(number) {
             Some(call) => Comparison::of(&call.features, &self.collector.features),
             None => Comparison::default(),
@@ -367,13 +500,13 @@ impl Index {
     fn explained(
         &mut self,
         number: u32,
-        request: &[u8],
+        request: Request<'_>,
         way: Way,
         runner_up: Option<(usize, f64)>,
         comparison: Comparison,
     ) -> Decision {
         let changes = match self.calls.get(number as usize) {
-            Some(call) => Changes::between(&call.request, request, &mut self.scratch),
+            Some(call) => Changes::between(call.request(), request, &mut self.scratch),
             None => Changes::none(),
         };
         let reason = match way {
@@ -406,7 +539,7 @@ impl Index {
         peer: u64,
         keys: &Keys,
         facts: &Facts,
-        request: &[u8],
+        request: Request<'_>,
         tie: Option<(u32, u32, f64)>,
     ) -> Decision {
         // The same call, used up, explains more than any other one does.
@@ -420,7 +553,7 @@ impl Index {
             return nothing("nothing was recorded that resembles it".to_string());
         };
         let comparison = Comparison::of(&call.features, &self.collector.features);
-        let changes = Changes::between(&call.request, request, &mut self.scratch);
+        let changes = Changes::between(call.request(), request, &mut self.scratch);
         let mark = comparison.mark();
         let (reason, differences) = match (tie, used_up) {
             (Some((best, second, mark)), _) => (
@@ -488,7 +621,7 @@ impl Index {
         peer: u64,
         keys: &Keys,
         facts: &Facts,
-        request: &[u8],
+        request: Request<'_>,
         bytes: u64,
     ) -> Decision {
         if let Some(call) = self.tables.bytes.last(bytes) {
@@ -502,7 +635,7 @@ impl Index {
         let nearest = self.nearest(peer, keys, facts);
         let differences = nearest
             .and_then(|number| self.calls.get(number as usize))
-            .map(|call| Changes::between(&call.request, request, &mut self.scratch).describe(true));
+            .map(|call| Changes::between(call.request(), request, &mut self.scratch).describe(true));
         Decision {
             nearest: nearest.map(|number| number as usize),
             differences: differences.unwrap_or_default(),
@@ -510,10 +643,10 @@ impl Index {
         }
     }
 
-    fn unknown_peer(&self, peer: &str, request: &[u8]) -> Decision {
-        let elsewhere = self.tables.anywhere.last(hash(request));
+    fn unknown_peer(&self, peer: &str, request: Request<'_>) -> Decision {
+        let elsewhere = self.tables.anywhere.last(hash(request.bytes));
         let elsewhere = elsewhere.and_then(|number| Some((number, self.call(number)?)));
-        let elsewhere = elsewhere.filter(|(_, call)| *call.request == *request);
+        let elsewhere = elsewhere.filter(|(_, call)| *call.request == *request.bytes);
         let differences = elsewhere
             .and_then(|(_, call)| self.peers.get(&call.peer))
             .map(|name| format!("peer: {name} -> {peer}"));
@@ -539,6 +672,12 @@ enum Way {
     Settled,
     Again,
     Changed,
+}
+
+/// The key of requests to a peer that begin with the same word or byte.
+fn begins(peer: u64, request: &[u8]) -> u64 {
+    let word = request.iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
+    mix(peer, hash(request.get(..word.max(1)).unwrap_or(request)))
 }
 
 fn argument_key(identity: u64, feature: &Feature) -> u64 {

@@ -8,7 +8,7 @@
 
 use crate::chunk::{self, Chunk};
 use crate::explain::Changes;
-use crate::fields::Scratch;
+use crate::fields::{Request, Scratch};
 use crate::hash::{hash, mix};
 use crate::sim::Sim;
 use crate::{Decision, FieldScore, RecordedCall, Strategy};
@@ -84,10 +84,6 @@ impl Koala1 {
         })
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.requests.len()
-    }
-
     /// Decides which call a request on a connection is. `used` says of every call whether it was an answer before.
     pub(crate) fn find(&mut self, number: u64, request: &[u8], threshold: f64, used: &[bool]) -> Decision {
         let known = self.connections.iter().position(|connection| connection.number == number);
@@ -114,6 +110,7 @@ impl Koala1 {
         let reused = index.and_then(|call| used.get(call)).copied().unwrap_or(false);
         let differences = match found.best.and_then(|call| self.requests.get(call)) {
             Some(recorded) if **recorded != *request => {
+                let (recorded, request) = (Request::alone(recorded), Request::alone(request));
                 Changes::between(recorded, request, &mut self.scratch).describe(index.is_some())
             }
             _ => Vec::new(),

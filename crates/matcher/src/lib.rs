@@ -60,14 +60,17 @@ mod fields;
 mod hash;
 mod index;
 mod koala1;
+mod layout;
 mod letters;
 mod lexer;
 mod shape;
 mod sim;
+mod talk;
 #[cfg(test)]
 mod tests;
 
 pub use index::Index;
+pub use talk::{Connections, RecordedTalk};
 
 use alloc::borrow::Cow;
 use alloc::string::String;

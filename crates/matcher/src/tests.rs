@@ -292,6 +292,33 @@ fn bytes_of_no_known_protocol_are_the_same_or_another() {
     );
 }
 
+/// A message of a made-up protocol: its length, a kind, a counter, a key.
+fn frame(kind: u8, counter: u32, key: &str) -> Vec<u8> {
+    let length = u32::try_from(key.len() + 9).expect("short").to_be_bytes();
+    [&length[..], &[kind], &counter.to_be_bytes(), key.as_bytes(), &[0xfe]].concat()
+}
+
+#[test]
+fn messages_of_no_known_protocol_may_count_on() {
+    let keys = ["apple", "fig", "pear", "fig", "plum"];
+    let recorded: Vec<Vec<u8>> = (200..).zip(keys).map(|(counter, key)| frame(0x81, counter, key)).collect();
+    let recorded: Vec<&[u8]> = recorded.iter().map(Vec::as_slice).collect();
+    let mut index = index(&recorded);
+    let found = index.find(PEER, &frame(0x81, 70_001, "pear"));
+    assert_eq!(found.index, Some(2), "{found:#?}");
+    assert_eq!(found.reason, "the same call; only generated values or noise differ");
+    assert_eq!(found.differences, ["counter at 5: \\u{0}\\u{0}\\u{0}\\xca -> \\u{0}\\u{1}\\u{11}q"]);
+    assert_eq!(index.find(PEER, &frame(0x81, 70_002, "fig")).index, Some(1), "in recorded order");
+    assert_eq!(index.find(PEER, &frame(0x81, 70_003, "fig")).index, Some(3));
+    assert_eq!(index.find(PEER, &frame(0x81, 70_004, "fig")).index, None, "is it a read? nobody knows");
+    assert_eq!(index.find(PEER, &frame(0x81, 70_005, "cherry")).index, None, "another key");
+    assert_eq!(index.find(PEER, &frame(0x82, 70_006, "plum")).index, None, "another kind");
+    assert_eq!(index.find(PEER, &frame(0x81, 70_007, "plum")).index, Some(4));
+    assert_eq!(index.find(PEER, recorded[0]).mark, 1.0);
+    // Without others to compare it with, nothing is learned.
+    assert_eq!(decide(&frame(0x81, 200, "fig"), &frame(0x81, 201, "fig")).index, None);
+}
+
 #[test]
 fn memcached_keys_and_values() {
     same(b"set a 0 60 1\r\n1\r\n", b"set a 0 60 1\r\n2\r\n", &["value: 1 -> 2"]);

@@ -3,12 +3,13 @@
 //! Some protocols number their requests and put the number into the response. A client takes a response with another
 //! number for the answer to something else.
 
-use crate::decode::{Decoded, decode, mysql};
+use crate::decode::{Decoded, decode, mysql, postgres};
 use crate::state::ConnectionState;
 use alloc::vec::Vec;
 
 /// A recorded response with the number of the `request` that it answers now, where it carries that of the `recorded`
-/// request: MongoDB's request id, Thrift's sequence number. `None`: it fits as it is.
+/// request: MongoDB's request id, Thrift's sequence number; and with PostgreSQL's word that a statement was prepared
+/// where only one of the two requests prepares it before it runs it. `None`: it fits as it is.
 pub fn fit_response(request: &[u8], recorded: &[u8], response: &[u8]) -> Option<Vec<u8>> {
     match (decode(request), decode(recorded)) {
         (Decoded::MongoDb(now), Decoded::MongoDb(then)) if now.request_id != then.request_id => {
@@ -27,6 +28,18 @@ pub fn fit_response(request: &[u8], recorded: &[u8], response: &[u8]) -> Option<
         }
         (Decoded::Thrift(now), Decoded::Thrift(then)) if now.sequence != then.sequence => {
             thrift(response, now.sequence)
+        }
+        (Decoded::Postgres(now), Decoded::Postgres(then)) => {
+            // `ParseComplete`.
+            const PREPARED: &[u8] = b"1\0\0\0\x04";
+            let prepares = |mut messages: postgres::Messages<'_>| {
+                matches!(messages.next(), Some(postgres::Message::Parse { .. }))
+            };
+            match (prepares(now), prepares(then)) {
+                (true, false) => Some([PREPARED, response].concat()),
+                (false, true) => response.strip_prefix(PREPARED).map(<[u8]>::to_vec),
+                _ => None,
+            }
         }
         _ => None,
     }
@@ -111,6 +124,18 @@ mod tests {
         };
         let fitted = fit_response(&compact(0x21, &[0x80, 1]), &compact(0x21, &[5]), &compact(0x41, &[5]));
         assert_eq!(fitted, Some(compact(0x41, &[0x80, 1])));
+    }
+
+    #[test]
+    fn a_statement_may_be_prepared_on_the_way_or_before() {
+        let bind = b"B\0\0\0\x0c\0\0\0\0\0\0\0\0E\0\0\0\x09\0\0\0\0\0";
+        let parse = [&b"P\0\0\0\x10\0SELECT 1\0\0\0"[..], bind].concat();
+        let response = b"2\0\0\0\x04C\0\0\0\x0dSELECT 1\0";
+        let prepared = [b"1\0\0\0\x04", &response[..]].concat();
+        assert_eq!(fit_response(&parse, bind, response).as_ref(), Some(&prepared));
+        assert_eq!(fit_response(bind, &parse, &prepared).as_deref(), Some(&response[..]));
+        assert_eq!(fit_response(bind, bind, response), None);
+        assert_eq!(fit_response(bind, &parse, b"E\0\0\0\x05\0"), None, "what failed is told as it was");
     }
 
     #[test]

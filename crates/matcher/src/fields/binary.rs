@@ -164,8 +164,12 @@ fn as_literal(value: &Value<'_>) -> Vec<u8> {
 pub(super) fn read_mysql(command: &mysql::Command<'_>, scratch: &mut Scratch, sink: &mut dyn Sink) -> Facts {
     sink.field(Group::Command, Role::Identity, "command", command.name().as_bytes());
     let Some(text) = command.sql() else {
-        sink.field(Group::Argument, Role::Identity, "argument 1", command.body);
-        return facts(command.code == mysql::PING, command.name(), command.body);
+        // Nothing is answered when a statement is closed, and which one an unknown number meant is lost.
+        let closes = command.code == mysql::STATEMENT_CLOSE;
+        let (group, role) =
+            if closes { (Group::Generated, Role::Volatile) } else { (Group::Argument, Role::Identity) };
+        sink.field(group, role, "argument 1", command.body);
+        return facts(closes || command.code == mysql::PING, command.name(), command.body);
     };
     let statement = sql::Statement::parse(text, sql::Dialect::MySql);
     let facts = read_statement(&statement, scratch, sink);
@@ -176,9 +180,16 @@ pub(super) fn read_mysql(command: &mysql::Command<'_>, scratch: &mut Scratch, si
             None => sink.field(Group::Argument, Role::Value, "argument 1", command.rest()),
         }
     }
-    // Preparing gives a number that lives as long as the connection: not to be given twice.
-    let again = matches!(command.code, mysql::QUERY | mysql::STATEMENT_EXECUTE);
-    Facts { read_only: facts.read_only && again, ..facts }
+    let read_only = match command.code {
+        mysql::QUERY | mysql::STATEMENT_EXECUTE => facts.read_only,
+        // What it changes is gone with the connection, and each connection needs it.
+        mysql::STATEMENT_PREPARE
+        | mysql::STATEMENT_RESET
+        | mysql::STATEMENT_CLOSE
+        | mysql::STATEMENT_SEND_LONG_DATA => true,
+        _ => false,
+    };
+    Facts { read_only, ..facts }
 }
 
 pub(super) fn read_postgres(
@@ -188,37 +199,45 @@ pub(super) fn read_postgres(
 ) -> Facts {
     let mut read_only = true;
     let mut neighbours = None;
-    // The statement that was read last.
+    // The statement that was read last, and whether it only reads.
     let mut known: Option<(&[u8], sql::Statement<'_>)> = None;
+    let mut reads = false;
+    // The messages that the server answers, by their types.
+    let mut answered = Vec::new();
     for message in messages {
-        let (name, text, values) = match message {
-            postgres::Message::Query(text) => (None, Some(text), None),
-            postgres::Message::Parse { name, sql } => {
-                // A prepared statement that has a name stays: that is an effect.
-                read_only &= name.is_empty();
-                (Some(name), Some(sql), None)
-            }
-            postgres::Message::Bind { statement, sql, parameters, .. } => {
-                (Some(statement), sql, Some(parameters))
-            }
-            postgres::Message::Execute { bound, .. } => {
-                let Some((sql, parameters)) = bound else { continue };
-                (None, Some(sql), Some(parameters))
-            }
-            // Describe, Sync and Flush steer the conversation; the rest does something.
-            postgres::Message::Named { kind: b'C', name, sql, .. } => {
-                sink.field(Group::Command, Role::Identity, "message", b"C");
-                read_only = false;
-                (Some(name), sql, None)
-            }
-            postgres::Message::Other(b'S' | b'H', _) | postgres::Message::Named { .. } => continue,
+        // What is prepared, bound, described or closed is gone with the connection, and each connection needs it.
+        let (kind, runs) = match &message {
+            postgres::Message::Query(_) => (b'Q', true),
+            postgres::Message::Parse { .. } => (b'P', false),
+            postgres::Message::Bind { .. } => (b'B', false),
+            postgres::Message::Execute { .. } => (b'E', true),
+            postgres::Message::Named { kind, .. } => (*kind, false),
+            // Sync and Flush steer the conversation.
+            postgres::Message::Other(b'S' | b'H', _) => continue,
             postgres::Message::Other(kind, body) => {
-                sink.field(Group::Command, Role::Identity, "message", &[kind]);
+                sink.field(Group::Command, Role::Identity, "message", &[*kind]);
                 sink.field(Group::Argument, Role::Identity, "message body", body);
                 read_only = false;
                 continue;
             }
             _ => continue,
+        };
+        answered.push(kind);
+        let (name, text, values) = match message {
+            postgres::Message::Query(text) => (None, Some(text), None),
+            postgres::Message::Parse { name, sql } => (Some(name), Some(sql), None),
+            postgres::Message::Bind { statement, sql, parameters, .. } => {
+                (Some(statement), sql, Some(parameters))
+            }
+            postgres::Message::Execute { bound: Some((sql, parameters)), .. } => {
+                (None, Some(sql), Some(parameters))
+            }
+            postgres::Message::Named { what: b'S', name, sql, .. } => (Some(name), sql, None),
+            // Of a portal that was bound here, or of one that is not known.
+            _ => {
+                read_only &= reads || !runs;
+                continue;
+            }
         };
         if let Some(name) = name {
             let role = if text.is_some() { Role::Volatile } else { Role::Identity };
@@ -229,25 +248,35 @@ pub(super) fn read_postgres(
             Some(text) if known.as_ref().is_none_or(|(known, _)| *known != text) => {
                 let statement = sql::Statement::parse(text, sql::Dialect::Postgres);
                 let facts = read_statement(&statement, scratch, sink);
-                read_only &= facts.read_only;
+                reads = facts.read_only;
                 neighbours = neighbours.or(Some(facts.neighbours));
                 known = Some((text, statement));
             }
             Some(_) => {}
             None => {
                 // Which statement this is was said in an earlier request.
-                read_only = false;
+                reads = false;
                 known = None;
             }
         }
+        read_only &= reads || !runs;
         if let Some(values) = values {
             let none = sql::Statement::parse(b"", sql::Dialect::Postgres);
             let statement = known.as_ref().map_or(&none, |(_, statement)| statement);
             read_values(statement, values.values(), &mut scratch.name, sink);
         }
     }
+    // Whether a statement is prepared on the way depends on what its connection was used for before.
+    let told = match &*answered {
+        [b'P', rest @ ..] if rest.first() == Some(&b'B') => {
+            sink.field(Group::Clause, Role::Soft, "prepares", b"yes");
+            rest
+        }
+        all => all,
+    };
+    sink.field(Group::Command, Role::Identity, "messages", told);
     match neighbours {
-        Some(neighbours) => Facts { read_only, neighbours },
+        Some(neighbours) => Facts { read_only, neighbours, unknown: false },
         None => facts(false, "postgres", b""),
     }
 }

@@ -1,0 +1,572 @@
+//! What a recording tells of messages whose protocol is not known: where they count, where they carry an id of their
+//! own, and where they say how long they are and what time it is. All else in them is what they ask for.
+//!
+//! A number that every message counts on from the one before it on its connection is taken for a counter where it
+//! stands at the head of the messages, and where something else in them varies as well. Elsewhere, and for ids that are
+//! random, the recorded answers must prove that it does not matter: messages that differ in nothing else are answered
+//! alike, and others are not. Where two places could be it, or answers speak against it, nothing is learned, and messages
+//! are the same only where their bytes are.
+
+use crate::RecordedTalk;
+use crate::hash::{hash, mix};
+use alloc::vec::Vec;
+use core::ops::Range;
+
+/// So many messages tell enough.
+const MOST_MESSAGES: usize = 512;
+/// Fewer tell nothing: two numbers in a row are an accident.
+const LEAST_MESSAGES: usize = 3;
+/// Places further from the start of a message are not looked at, and are counters without a proof up to here only.
+const HEAD: usize = 64;
+const HEADER: usize = 16;
+/// Words behind this number are not looked at.
+const WORDS: usize = 24;
+/// A count that leaves numbers out is one after so many steps, none of them greater than that.
+const STEPS: usize = 5;
+const LONGEST_STEP: u64 = 1_000;
+/// So much may a message have beside what its length counts.
+const MOST_BESIDE: u64 = 64;
+/// The times of a recording lie within so many seconds.
+const DAY: u64 = 86_400;
+
+/// A message of no known protocol, as it was recorded.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Message<'a> {
+    pub(crate) connection: u64,
+    pub(crate) bytes: &'a [u8],
+    pub(crate) response: &'a [u8],
+}
+
+impl<'a> Message<'a> {
+    pub(crate) fn of(talk: &RecordedTalk<'a>) -> Self {
+        Self { connection: talk.call.connection, bytes: talk.call.request, response: talk.response }
+    }
+}
+
+/// Where in a message something lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// So many bytes, which are a number with its lowest or its highest byte first.
+    Bytes { offset: usize, width: usize, little: bool },
+    /// A word of this number, or the digits that it ends with.
+    Word { number: usize, whole: bool },
+}
+
+/// What a place says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Counter,
+    Id,
+    Length,
+    Time,
+}
+
+impl Kind {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Id => "id",
+            Self::Length => "length",
+            Self::Time => "time",
+        }
+    }
+}
+
+/// The places of messages that are new each time.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Layout {
+    places: Vec<(Place, Kind)>,
+}
+
+impl Layout {
+    /// What the messages to a peer, in their order, have in common; `None`: nothing that varies by itself.
+    pub(crate) fn of(messages: &[Message<'_>]) -> Option<Self> {
+        let messages = messages.get(..MOST_MESSAGES).unwrap_or(messages);
+        if messages.len() < LEAST_MESSAGES {
+            return None;
+        }
+        let mut layout = Self::default();
+        let text = messages.iter().all(|message| is_text(message.bytes));
+        let places = if text { words() } else { bytes(messages) };
+        if !text {
+            layout.add_all(messages, &places, Kind::Length, |_, numbers| tell_length(messages, numbers));
+            layout.add_all(messages, &places, Kind::Time, tell_time);
+        }
+        let counters: Vec<(Place, bool)> = places
+            .iter()
+            .filter(|place| layout.is_free(**place))
+            .filter_map(|place| Some((*place, counts(messages, &numbers(messages, *place)?)?)))
+            .collect();
+        layout.add_one(messages, Kind::Counter, &counters);
+        let ids = if text { id_words(messages, &layout) } else { id_bytes(messages, &layout) };
+        let ids: Vec<(Place, bool)> = ids.into_iter().map(|place| (place, false)).collect();
+        layout.add_one(messages, Kind::Id, &ids);
+        // What varies besides must not be left to nothing: then the places are what is asked for.
+        (!layout.places.is_empty() && layout.distinct(messages) > 1).then_some(layout)
+    }
+
+    /// No byte of it belongs to a place that is known.
+    fn is_free(&self, place: Place) -> bool {
+        !self.places.iter().any(|(known, _)| known.overlaps(place))
+    }
+
+    /// Adds each place whose numbers are of this kind.
+    fn add_all(
+        &mut self,
+        messages: &[Message<'_>],
+        places: &[Place],
+        kind: Kind,
+        is_so: impl Fn(Place, &[u64]) -> bool,
+    ) {
+        for place in places {
+            if self.is_free(*place)
+                && numbers(messages, *place).is_some_and(|numbers| is_so(*place, &numbers))
+            {
+                self.places.push((*place, kind));
+            }
+        }
+    }
+
+    /// Adds the one place that may be of this kind, with whether it is to be trusted without a proof.
+    fn add_one(&mut self, messages: &[Message<'_>], kind: Kind, places: &[(Place, bool)]) {
+        // A number is also one in fewer and in more bytes: the first is the narrowest.
+        let mut apart: Vec<(Place, bool)> = Vec::new();
+        for (place, exact) in places {
+            match apart.iter_mut().find(|(known, _)| known.overlaps(*place)) {
+                Some(known) if *exact && !known.1 => *known = (*place, true),
+                Some(_) => {}
+                None => apart.push((*place, *exact)),
+            }
+        }
+        let head = apart.iter().position(|(place, exact)| *exact && place.is_first_word());
+        let chosen = match (&apart[..], head) {
+            ([only], _) => *only,
+            (_, Some(head)) => apart.swap_remove(head),
+            _ => return,
+        };
+        let (place, exact) = chosen;
+        let trusted = exact
+            && (place.is_first_word() || matches!(place, Place::Bytes { offset, .. } if offset < HEADER));
+        let wide = if kind == Kind::Counter { place.widened(messages) } else { None };
+        self.places.push((wide.filter(|wide| self.is_free(*wide)).unwrap_or(place), kind));
+        if !self.is_borne_out(messages, trusted) {
+            self.places.pop();
+        }
+    }
+
+    /// Whether messages that differ in nothing but these places are answered alike, but for what repeats the last of
+    /// them; and others are not, or the place needs no proof.
+    fn is_borne_out(&self, messages: &[Message<'_>], trusted: bool) -> bool {
+        let Some((place, _)) = self.places.last() else { return false };
+        let answered = messages.iter().filter(|message| !message.response.is_empty());
+        let mut answers: Vec<(u64, u64)> = answered
+            .map(|message| {
+                let said = place.span(message.bytes).and_then(|span| message.bytes.get(span));
+                (self.rest(message.bytes), without(message.response, said.unwrap_or_default()))
+            })
+            .collect();
+        answers.sort_unstable();
+        let alike = |same_rest: bool| {
+            answers.windows(2).filter(move |pair| match pair {
+                [(rest, answer), (other_rest, other)] => {
+                    (rest == other_rest) == same_rest && (answer == other) == same_rest
+                }
+                _ => false,
+            })
+        };
+        let same_rest = answers.windows(2).filter(|pair| matches!(pair, [(a, _), (b, _)] if a == b)).count();
+        let proofs = alike(true).count();
+        if proofs < same_rest {
+            return false;
+        }
+        let proven = proofs > 0 && alike(false).count() > 0;
+        proven || trusted && self.distinct(messages) * 2 >= messages.len()
+    }
+
+    /// How many of the messages differ in something else than these places.
+    fn distinct(&self, messages: &[Message<'_>]) -> usize {
+        let mut rests: Vec<u64> = messages.iter().map(|message| self.rest(message.bytes)).collect();
+        rests.sort_unstable();
+        rests.dedup();
+        rests.len()
+    }
+
+    fn rest(&self, bytes: &[u8]) -> u64 {
+        let mut rest = Vec::new();
+        self.split(bytes, &mut rest, &mut |_, _, _| {});
+        hash(&rest)
+    }
+
+    /// Writes to `rest` what a message asks for, and tells what lies in the places: the kind, the offset and the bytes.
+    /// Where the message has not all of the places, `rest` is all of it.
+    pub(crate) fn split(&self, bytes: &[u8], rest: &mut Vec<u8>, told: &mut dyn FnMut(Kind, usize, &[u8])) {
+        rest.clear();
+        let mut spans: Vec<(Range<usize>, Kind)> = Vec::new();
+        for (place, kind) in &self.places {
+            let Some(span) = place.span(bytes) else {
+                rest.extend_from_slice(bytes);
+                return;
+            };
+            spans.push((span, *kind));
+        }
+        spans.sort_unstable_by_key(|(span, _)| span.start);
+        let mut at = 0;
+        for (span, kind) in spans {
+            rest.extend_from_slice(bytes.get(at..span.start).unwrap_or_default());
+            // Neither is in a text that is worth it.
+            rest.extend_from_slice(&[1, kind as u8]);
+            told(kind, span.start, bytes.get(span.clone()).unwrap_or_default());
+            at = span.end;
+        }
+        rest.extend_from_slice(bytes.get(at..).unwrap_or_default());
+    }
+}
+
+impl Place {
+    /// Its bytes in a message that has it.
+    fn span(self, bytes: &[u8]) -> Option<Range<usize>> {
+        match self {
+            Self::Bytes { offset, width, .. } => {
+                let end = offset + width;
+                (bytes.len() >= end).then_some(offset..end)
+            }
+            Self::Word { number, whole } => {
+                let word = word(bytes, number)?;
+                let text = bytes.get(word.clone())?;
+                let digits = text.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+                match (whole, digits) {
+                    (true, _) => Some(word),
+                    (false, 1..=18) => Some(word.end - digits..word.end),
+                    _ => None,
+                }
+            }
+        }
+    }
+
+    fn number(self, bytes: &[u8]) -> Option<u64> {
+        let digits = bytes.get(self.span(bytes)?)?;
+        let join = |value: u64, byte: &u8| value << 8 | u64::from(*byte);
+        match self {
+            Self::Bytes { little: true, .. } => Some(digits.iter().rev().fold(0, join)),
+            Self::Bytes { .. } => Some(digits.iter().fold(0, join)),
+            Self::Word { .. } => core::str::from_utf8(digits).ok()?.parse().ok(),
+        }
+    }
+
+    fn overlaps(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Bytes { offset, width, .. }, Self::Bytes { offset: from, width: length, .. }) => {
+                offset < from + length && from < offset + width
+            }
+            (Self::Word { number, .. }, Self::Word { number: other, .. }) => number == other,
+            _ => false,
+        }
+    }
+
+    fn is_first_word(self) -> bool {
+        matches!(self, Self::Word { number: 0, .. })
+    }
+
+    /// With the zeros that complete it to four bytes: in another run it may have got further.
+    fn widened(self, messages: &[Message<'_>]) -> Option<Self> {
+        let Self::Bytes { offset, width: width @ 1..=2, little } = self else { return None };
+        let wide = |offset: usize, little: bool, zeros: Range<usize>| {
+            let is_zero = |message: &Message<'_>| {
+                message.bytes.get(zeros.clone()).is_some_and(|bytes| bytes.iter().all(|byte| *byte == 0))
+            };
+            messages.iter().all(is_zero).then_some(Self::Bytes { offset, width: 4, little })
+        };
+        let big = (offset + width).checked_sub(4).filter(|_| width == 1 || !little);
+        let big = big.and_then(|start| wide(start, false, start..offset));
+        let low = (width == 1 || little).then(|| wide(offset, true, offset + width..offset + 4)).flatten();
+        match (big, low) {
+            (Some(big), Some(low)) => [big, low]
+                .into_iter()
+                .find(|place| matches!(place, Self::Bytes { offset, .. } if offset.is_multiple_of(4))),
+            (one, other) => one.or(other),
+        }
+    }
+}
+
+fn is_text(bytes: &[u8]) -> bool {
+    let control = |byte: &u8| byte.is_ascii_control() && !byte.is_ascii_whitespace();
+    core::str::from_utf8(bytes).is_ok() && !bytes.iter().any(control)
+}
+
+/// The word of this number: letters and digits that follow one another.
+fn word(bytes: &[u8], number: usize) -> Option<Range<usize>> {
+    let mut end = 0;
+    let mut left = number;
+    for run in bytes.chunk_by(|a, b| a.is_ascii_alphanumeric() == b.is_ascii_alphanumeric()) {
+        end += run.len();
+        if run.first().is_some_and(u8::is_ascii_alphanumeric) {
+            match left.checked_sub(1) {
+                Some(rest) => left = rest,
+                None => return Some(end - run.len()..end),
+            }
+        }
+    }
+    None
+}
+
+/// The hash of an answer without what it repeats of the request.
+fn without(answer: &[u8], said: &[u8]) -> u64 {
+    let (mut sum, mut from, mut at) = (0, 0, 0);
+    while let Some(rest) = answer.get(at..).filter(|rest| rest.len() >= said.len() && !said.is_empty()) {
+        if rest.starts_with(said) {
+            sum = mix(sum, hash(answer.get(from..at).unwrap_or_default()));
+            at += said.len();
+            from = at;
+        } else {
+            at += 1;
+        }
+    }
+    mix(sum, hash(answer.get(from..).unwrap_or_default()))
+}
+
+/// The numbers in a place, where every message has it.
+fn numbers(messages: &[Message<'_>], place: Place) -> Option<Vec<u64>> {
+    messages.iter().map(|message| place.number(message.bytes)).collect()
+}
+
+fn words() -> Vec<Place> {
+    (0..WORDS).map(|number| Place::Word { number, whole: false }).collect()
+}
+
+/// Where no message has text, as far as all messages go: a bit for each offset.
+fn untold(messages: &[Message<'_>]) -> u64 {
+    const LEAST_TEXT: usize = 4;
+    let mut free = u64::MAX;
+    for Message { bytes, .. } in messages {
+        let head = bytes.get(..HEAD).unwrap_or(bytes);
+        let mut end = 0;
+        for run in head.chunk_by(|a, b| (b' '..0x7f).contains(a) == (b' '..0x7f).contains(b)) {
+            let bits = (0..run.len()).fold(0, |bits, at| bits | 1u64 << (end + at));
+            end += run.len();
+            if run.len() >= LEAST_TEXT && run.first().is_some_and(|byte| (b' '..0x7f).contains(byte)) {
+                free &= !bits;
+            }
+        }
+        free &= if end < HEAD { (1 << end) - 1 } else { u64::MAX };
+    }
+    free
+}
+
+/// The places where there may be numbers, the narrowest first.
+fn bytes(messages: &[Message<'_>]) -> Vec<Place> {
+    let free = untold(messages);
+    let mut places = Vec::new();
+    for (width, little) in [(1, false), (2, false), (2, true), (4, false), (4, true), (8, false), (8, true)] {
+        let bits = (1u64 << width) - 1;
+        for offset in 0..=HEAD - width {
+            if free >> offset & bits == bits {
+                places.push(Place::Bytes { offset, width, little });
+            }
+        }
+    }
+    places
+}
+
+/// Runs of bytes that are other ones in most messages, and never all the same.
+fn id_bytes(messages: &[Message<'_>], layout: &Layout) -> Vec<Place> {
+    let free = untold(messages);
+    let some = messages.get(..HEAD).unwrap_or(messages);
+    let varies = |offset: usize| {
+        let mut seen: Vec<u8> =
+            some.iter().filter_map(|message| message.bytes.get(offset).copied()).collect();
+        seen.sort_unstable();
+        seen.dedup();
+        free >> offset & 1 != 0
+            && seen.len() * 4 > some.len() * 3
+            && layout.is_free(Place::Bytes { offset, width: 1, little: false })
+    };
+    let varying: Vec<bool> = (0..HEAD).map(varies).collect();
+    let mut end = 0;
+    let mut places = Vec::new();
+    for run in varying.chunk_by(|a, b| a == b) {
+        end += run.len();
+        let place = Place::Bytes { offset: end - run.len(), width: run.len(), little: false };
+        if run.first() == Some(&true) && (4..=16).contains(&run.len()) && are_all_other(messages, place) {
+            places.push(place);
+        }
+    }
+    places
+}
+
+/// Words that look random, and are never the same.
+fn id_words(messages: &[Message<'_>], layout: &Layout) -> Vec<Place> {
+    let random = |place: &Place| {
+        messages.iter().all(|message| {
+            let word = place.span(message.bytes).and_then(|span| message.bytes.get(span));
+            word.is_some_and(|word| word.len() >= 6 && word.iter().any(u8::is_ascii_digit))
+        })
+    };
+    (0..WORDS)
+        .map(|number| Place::Word { number, whole: true })
+        .filter(|place| layout.is_free(*place) && random(place) && are_all_other(messages, *place))
+        .collect()
+}
+
+/// No two messages have the same there.
+fn are_all_other(messages: &[Message<'_>], place: Place) -> bool {
+    let mut seen: Vec<&[u8]> =
+        messages.iter().filter_map(|message| message.bytes.get(place.span(message.bytes)?)).collect();
+    seen.sort_unstable();
+    seen.len() == messages.len() && seen.windows(2).all(|pair| pair.first() != pair.last())
+}
+
+/// The numbers say how long each message is, or how much of it follows.
+fn tell_length(messages: &[Message<'_>], numbers: &[u64]) -> bool {
+    let length = |message: &Message<'_>| message.bytes.len() as u64;
+    let mut beside =
+        messages.iter().zip(numbers).map(|(message, number)| length(message).checked_sub(*number));
+    let Some(Some(first)) = beside.next() else { return false };
+    let differ = messages.windows(2).any(|pair| pair.first().map(length) != pair.last().map(length));
+    differ && first <= MOST_BESIDE && beside.all(|beside| beside == Some(first))
+}
+
+/// The numbers are times, in seconds or smaller units since 1970, and none is before the one ahead of it.
+fn tell_time(place: Place, numbers: &[u64]) -> bool {
+    let (first, last) =
+        (numbers.first().copied().unwrap_or_default(), numbers.last().copied().unwrap_or_default());
+    let units: &[u64] = match place {
+        Place::Bytes { width: 4, .. } => &[1],
+        Place::Bytes { width: 8, .. } => &[1_000, 1_000_000, 1_000_000_000],
+        _ => return false,
+    };
+    let rises = first < last && numbers.is_sorted();
+    rises
+        && units.iter().any(|unit| {
+            (1_000_000_000..2_000_000_000).contains(&(first / unit)) && (last - first) / unit < DAY
+        })
+}
+
+/// Whether each number counts on from the one before it on its connection: by one each time, or leaving numbers out.
+fn counts(messages: &[Message<'_>], numbers: &[u64]) -> Option<bool> {
+    let mut last: Vec<(u64, u64)> = Vec::new();
+    let (mut steps, mut exact) = (0, true);
+    for (message, number) in messages.iter().zip(numbers) {
+        match last.iter_mut().find(|(connection, _)| *connection == message.connection) {
+            Some((_, before)) => {
+                let step = number.checked_sub(*before).filter(|step| (1..=LONGEST_STEP).contains(step))?;
+                (steps, exact, *before) = (steps + 1, exact && step == 1, *number);
+            }
+            None => last.push((message.connection, *number)),
+        }
+    }
+    match (exact, steps) {
+        (true, 2..) => Some(true),
+        (false, STEPS..) => Some(false),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn learned(messages: &[(Vec<u8>, Vec<u8>)]) -> Vec<(usize, Kind)> {
+        let messages: Vec<Message<'_>> =
+            messages.iter().map(|(bytes, response)| Message { connection: 1, bytes, response }).collect();
+        let Some(layout) = Layout::of(&messages) else { return Vec::new() };
+        let mut found = Vec::new();
+        layout.split(messages[0].bytes, &mut Vec::new(), &mut |kind, offset, _| found.push((offset, kind)));
+        found
+    }
+
+    /// A length, a number and a time before the text.
+    fn frame(number: u32, at: u64, text: &str) -> Vec<u8> {
+        let length = u16::try_from(text.len() + 15).expect("short").to_be_bytes();
+        [&length[..], &[7], &number.to_be_bytes(), &at.to_le_bytes(), text.as_bytes()].concat()
+    }
+
+    #[test]
+    fn heads_of_frames_are_understood() {
+        let at = |second: u64| (1_795_000_000 + second) * 1_000 + 17;
+        let messages = [(9, 0, "get apple"), (10, 3, "get fig"), (11, 3, "put fig"), (12, 40, "drop pear")]
+            .map(|(number, second, text)| (frame(number, at(second), text), Vec::new()));
+        assert_eq!(learned(&messages), [(1, Kind::Length), (3, Kind::Counter), (7, Kind::Time)]);
+    }
+
+    #[test]
+    fn what_may_be_asked_for_is_not_taken_for_a_counter() {
+        let plain = |texts: &[&str]| -> Vec<(Vec<u8>, Vec<u8>)> {
+            texts.iter().map(|text| (text.as_bytes().to_vec(), Vec::new())).collect()
+        };
+        assert_eq!(learned(&plain(&["17 get a", "18 get x", "19 put a", "20 get b"])), [(0, Kind::Counter)]);
+        assert_eq!(learned(&plain(&["a17 get a", "a18 get x", "a19 put a"])), [(1, Kind::Counter)]);
+        for texts in [
+            &["get 1", "get 2", "get 3", "get 4"][..],
+            &["fetch 1 full", "fetch 2 head", "fetch 3 full", "fetch 4 head"],
+            &["put 1 bob", "put 2 al", "put 3 eve", "put 4 zoe"],
+            &["1 get", "2 get", "3 get"],
+            &["17 get a", "18 get b"],
+        ] {
+            assert_eq!(learned(&plain(texts)), [], "{texts:?}");
+        }
+        // Two places count: which one is asked for?
+        let two = [1u8, 2, 3].map(|number| (vec![0, number, 0xff, 0, number, 0xff], Vec::new()));
+        assert_eq!(learned(&two), []);
+    }
+
+    #[test]
+    fn answers_prove_what_does_not_matter() {
+        let talks = |talks: &[(&str, &str)]| -> Vec<(Vec<u8>, Vec<u8>)> {
+            talks.iter().map(|(asked, told)| (asked.as_bytes().to_vec(), told.as_bytes().to_vec())).collect()
+        };
+        let found = [(4, Kind::Counter)];
+        let echoed = talks(&[
+            ("get 7 a", "7 one"),
+            ("get 8 b", "8 two"),
+            ("get 9 a", "9 one"),
+            ("get 10 b", "10 two"),
+        ]);
+        assert_eq!(learned(&echoed), found);
+        let matters =
+            talks(&[("get 7 a", "one"), ("get 8 b", "two"), ("get 9 a", "three"), ("get 10 b", "four")]);
+        assert_eq!(learned(&matters), []);
+        let all_ok = talks(&[("put 7 a", "ok"), ("put 8 b", "ok"), ("put 9 a", "ok"), ("put 10 b", "ok")]);
+        assert_eq!(learned(&all_ok), []);
+        let ids = ["f81a3c02", "09be77d1", "5c0d12aa", "77aa01bf"];
+        let random = talks(&[
+            (&std::format!("get a {}", ids[0]), "one"),
+            (&std::format!("get b {}", ids[1]), "two"),
+            (&std::format!("get a {}", ids[2]), "one"),
+            (&std::format!("get b {}", ids[3]), "two"),
+        ]);
+        assert_eq!(learned(&random), [(6, Kind::Id)]);
+        let binary = ids.map(|id| u32::from_str_radix(id, 16).expect("hex"));
+        let talk =
+            |id: u32, key: u8, told: &str| ([&[1][..], &id.to_be_bytes(), &[key]].concat(), told.into());
+        let random = [talk(binary[0], 1, "one"), talk(binary[1], 2, "two"), talk(binary[2], 1, "one")];
+        assert_eq!(learned(&random), [(1, Kind::Id)]);
+    }
+
+    #[test]
+    fn a_counter_may_get_further_than_it_was_recorded() {
+        let big = [3u8, 4, 5].map(|number| {
+            Place::Bytes { offset: 3, width: 1, little: false }.widened(&[Message {
+                connection: 0,
+                bytes: &[0, 0, 0, number, 1, 1, 1],
+                response: b"",
+            }])
+        });
+        assert_eq!(big, [Some(Place::Bytes { offset: 0, width: 4, little: false }); 3]);
+        let message = |bytes| [Message { connection: 0, bytes, response: b"" }];
+        let narrow = Place::Bytes { offset: 4, width: 1, little: false };
+        let wide = Place::Bytes { offset: 4, width: 4, little: true };
+        assert_eq!(narrow.widened(&message(&[9, 0, 0, 0, 5, 0, 0, 0, 7])), Some(wide));
+        assert_eq!(narrow.widened(&message(&[9, 0, 1, 0, 5, 0, 1, 0, 7])), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_messages_are_harmless(
+            messages in proptest::collection::vec((proptest::collection::vec(any::<u8>(), 0..80), "[a-c ]{0,6}"), 0..8),
+        ) {
+            let messages: Vec<_> = messages.into_iter().map(|(bytes, told)| (bytes, told.into_bytes())).collect();
+            learned(&messages);
+        }
+    }
+}
