@@ -179,3 +179,62 @@ for (const compiler of ['gcc', 'musl-gcc']) {
     },
   );
 }
+
+/** Ways of appending, and whether the recording has what was appended; otherwise it says that it lacks it. */
+const ways = {
+  open: true,
+  openat: true,
+  openat2: true,
+  pwrite64: true,
+  pwritev: true,
+  fork: true,
+  vfork: true,
+  lent: true,
+  shell: true,
+  // libc opens the file in the child.
+  spawn: false,
+};
+
+for (const compiler of ['gcc', 'musl-gcc']) {
+  test(
+    `appends by number, and by children's output (${compiler})`,
+    { skip: lacking(compiler) },
+    async (t) => {
+      const folder = await temporaryFolder(t);
+      const recording = join(folder, 'recording');
+      const log = join(folder, 'app.log');
+      const port = await freePort();
+      const program = [compiled('deeds', compiler), 'serve', String(port), log];
+      const running = await record(t, { to: recording, program, port });
+      const client = await Client.connect(port);
+      for (const way of Object.keys(ways)) {
+        assert.equal(parts((await client.http('GET', `/${way}`)).response).status, 200, way);
+      }
+      client.close();
+      await stop(running);
+      const sessions = await requests(recording);
+      const appended = sessions.map((session) =>
+        actions(session).map((one) => [
+          one['ActionType'],
+          one['FileName'],
+          text(one['Content']),
+          one['Gap'] === true,
+        ]),
+      );
+      assert.deepEqual(
+        appended,
+        Object.entries(ways).map(([way, seen]) => [['AppendFile', log, seen ? `by ${way}\n` : '', !seen]]),
+      );
+      const before = await readFile(log, 'utf8');
+      assert.equal(
+        before,
+        Object.keys(ways)
+          .map((way) => `by ${way}\n`)
+          .join(''),
+      );
+      const { code, stdout, stderr } = await replay(t, recording, program);
+      assert.equal(await readFile(log, 'utf8'), before, 'nothing is appended by a replay');
+      assert.equal(code, 0, stdout + stderr);
+    },
+  );
+}

@@ -7,12 +7,12 @@ import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client, type Exchange, isWholeResponse, parts } from './support/client.ts';
 import { agents, record, stop } from './support/koala.ts';
-import { answers, assertRecorded, load } from './support/load.ts';
+import { type Ledger, answers, assertRecorded, load } from './support/load.ts';
 import { lacking } from './support/needs.ts';
 import { compiled } from './support/programs.ts';
-import { readManifest, requestSessions } from './support/recording.ts';
+import { readManifest, readRaw, requestSessions } from './support/recording.ts';
 import { startRedis } from './support/servers.ts';
-import { freePort, type Running, temporaryFolder, until } from './support/system.ts';
+import { freePort, processes, type Running, temporaryFolder, until } from './support/system.ts';
 
 const skip = lacking('gcc', 'redis-server');
 /** How often each kind of process is killed. */
@@ -37,17 +37,26 @@ async function agentAndStandby(folder: string): Promise<{ agent: number; standby
   });
 }
 
+/** kill -9 of a process that may be gone. */
+function kill(pid: number): void {
+  try {
+    if (pid > 0) process.kill(pid, 'SIGKILL');
+  } catch {
+    // Gone, by itself or with another one.
+  }
+}
+
 interface Run {
   folder: string;
   port: number;
   recording: Running;
 }
 
-async function start(t: TestContext): Promise<Run> {
+async function start(t: TestContext, name: 'threaded' | 'workers' = 'threaded'): Promise<Run> {
   const folder = join(await temporaryFolder(t), 'recording');
   const redis = await startRedis(t);
   const port = await freePort();
-  const program = [compiled('threaded'), String(port), String(redis.port)];
+  const program = [compiled(name), String(port), String(redis.port)];
   return { folder, port, recording: await record(t, { to: folder, program, port }) };
 }
 
@@ -73,6 +82,73 @@ test(
     assert.equal(manifest['Sessions'], sessions.length);
     assert.equal(typeof manifest['FinishedAt'], 'string');
     assert.deepEqual(manifest['Lost'], { Events: 0, Bytes: 0, Sessions: 0 });
+    assert.equal(manifest['Gaps'], 0);
+  },
+);
+
+/** A load that goes on when a worker is killed: each connection has a ledger, and the next one other paths. */
+function lastingLoad(port: number, connections: number): { ledgers: Ledger[]; stop: () => Promise<void> } {
+  const ledgers: Ledger[] = [];
+  const end = new AbortController();
+  const loops = Array.from({ length: connections }, async () => {
+    while (!end.signal.aborted) {
+      const client = await Client.connect(port).catch(() => undefined);
+      if (client === undefined) continue;
+      const ledger: Ledger = [];
+      const number = ledgers.push(ledger);
+      try {
+        // Short ones, so that threads end and hand on their places in the log.
+        for (let request = 0; request < 200 && !end.signal.aborted; request += 1)
+          ledger.push(await client.http('GET', `/c${number}r${request}`));
+      } catch {
+        // Its worker was killed.
+      }
+      client.close();
+    }
+  });
+  const stop = async (): Promise<void> => {
+    end.abort();
+    await Promise.all(loops);
+  };
+  return { ledgers, stop };
+}
+
+test(
+  `kill -9 of workers, agents and standbys, ${ROUNDS} times, loses no completed session`,
+  { skip, timeout: 900_000 },
+  async (t) => {
+    const { folder, port, recording } = await start(t, 'workers');
+    const binary = compiled('workers');
+    const all = await processes(([path, by]) => path === binary && by === String(port));
+    const parents = await Promise.all(all.map(({ pid }) => parent(pid)));
+    const master = all.find((_, index) => !all.some(({ pid }) => pid === parents[index]))?.pid ?? 0;
+    const { ledgers, stop: stopLoad } = lastingLoad(port, 8);
+    for (let round = 0; round < ROUNDS; round += 1) {
+      await sleep(Math.random() ** 3 * 500);
+      const workers = (await processes(([path, by]) => path === binary && by === String(port)))
+        .map(({ pid }) => pid)
+        .filter((pid) => pid !== master);
+      const { agent, standby } = await agentAndStandby(folder);
+      const worker = workers[Math.floor(Math.random() * workers.length)] ?? 0;
+      const victims = [[worker], [agent], [standby], workers, [worker, agent], [agent, worker]];
+      for (const pid of victims[Math.floor(Math.random() * victims.length)] ?? []) kill(pid);
+    }
+    await sleep(100);
+    await stopLoad();
+    process.kill(master, 'SIGTERM');
+    const { code, stderr } = await recording.end();
+    assert.equal(code, 0, stderr);
+    await until('the end of the agent', async () => (await agents(folder)).length === 0);
+    t.diagnostic(`${answers(ledgers)} answers on ${ledgers.length} connections`);
+    const sessions = await assertRecorded(folder, ledgers, { killed: true });
+    const manifest = await readManifest(folder);
+    assert.equal(manifest['Sessions'], sessions.length);
+    assert.deepEqual(manifest['Lost'], { Events: 0, Bytes: 0, Sessions: 0 });
+    // What a killed worker was at may have a gap; but nothing of it comes after its end, as nobody's.
+    assert.deepEqual(
+      (await readRaw(folder)).filter(({ Context, Actions }) => Context === 'boot' && Actions !== undefined),
+      [],
+    );
   },
 );
 
@@ -107,6 +183,49 @@ test('a killed standby is replaced, and a session that outlives two agents is wh
     [first, { request: whole, response: rest.response }, last].map((one) => ({ ...one, incomplete: false })),
   );
   assert.equal(parts(rest.response).status, 404);
+});
+
+test('who ends the agent by its name does not end its standby with it', { skip }, async (t) => {
+  const { folder, port, recording } = await start(t);
+  const client = await Client.connect(port);
+  const exchanges = [await client.http('GET', '/before')];
+  for (let round = 0; round < 3; round += 1) {
+    const { standby } = await agentAndStandby(folder);
+    for (const { pid } of await agents(folder)) {
+      const name = await readFile(`/proc/${pid}/comm`, 'utf8');
+      const line = await readFile(`/proc/${pid}/cmdline`, 'utf8');
+      assert.equal(name.trim(), pid === standby ? 'koala-stdby' : 'koala-agent');
+      if (/koala-agent/.test(line.split('\0')[0] ?? '')) process.kill(pid, 'SIGKILL');
+    }
+    await until('the standby to be the agent', async () => (await agentAndStandby(folder)).agent === standby);
+    exchanges.push(await client.http('GET', `/after${round}`));
+  }
+  client.close();
+  assert.equal((await stop(recording)).code, 0);
+  await assertRecorded(folder, [exchanges], { killed: false });
+});
+
+test('agent and standby killed at once: the program goes on, and it is said', { skip }, async (t) => {
+  const { folder, port, recording } = await start(t);
+  const { ledgers, stop: stopLoad, over } = load(port, 4);
+  await until('a load', () => ledgers.every(({ length }) => length > 100));
+  const { agent, standby } = await agentAndStandby(folder);
+  // The standby must not notice first.
+  process.kill(standby, 'SIGSTOP');
+  kill(agent);
+  kill(standby);
+  const before = answers(ledgers);
+  await until('more answers', () => answers(ledgers) > before + 1000);
+  stopLoad();
+  await over;
+  const { code, stderr } = await stop(recording);
+  assert.equal(code, 0, stderr);
+  assert.match(stderr, /the recording is not complete: /);
+  const recorded = new Map((await requestSessions(folder)).map((session) => [session.request, session]));
+  assert.ok(recorded.size > 0);
+  for (const { request, response } of ledgers.flat())
+    if (recorded.has(request)) assert.equal(recorded.get(request)?.response, response);
+  assert.deepEqual(await agents(folder), []);
 });
 
 test('kill -9 of the command line ends neither the program nor its recording', { skip }, async (t) => {

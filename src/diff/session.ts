@@ -1,8 +1,9 @@
 /** A recorded session against its replay: the response, every outbound call, and what else it did. */
 import { clip } from '../protocols/bytes.ts';
-import { describeCall } from '../protocols/describe.ts';
+import { describeCall, protocolOf } from '../protocols/describe.ts';
 import { parseHttpRequest } from '../protocols/http.ts';
 import { isRedisConnectionCommand, parseRedisCommands } from '../protocols/redis.ts';
+import { purposeOf } from '../protocols/sql.ts';
 import { outboundCalls, type CallOutbound, type Session } from '../recording/model.ts';
 import { compareDeeds } from './deeds.ts';
 import { valueDifference, type Difference } from './difference.ts';
@@ -60,53 +61,67 @@ function compareCalls(
   into: Comparison,
 ): void {
   const calls = outboundCalls(recorded);
+  const made = outboundCalls(replayed);
   const byIndex = new Map(calls.map((call, position) => [call.ActionIndex, { call, position }]));
   const answered = new Set<number>();
-  for (const call of outboundCalls(replayed)) {
+  for (const [position, call] of made.entries()) {
     const matched = call.Matched;
+    if (isSimulated(call)) {
+      into.Notes.push(
+        `${describeCall(call, made)} was answered without a recording: it only concerns its connection`,
+      );
+      continue;
+    }
     if (matched === null || matched.ActionIndex < 0) {
-      into.Differences.push(extraCall(call, byIndex));
+      into.Differences.push(extraCall(call, made, byIndex, calls));
       continue;
     }
     if (matched.SessionId !== '' && matched.SessionId !== recorded.SessionId) {
-      if (shares?.tooMany.has(call) === true) into.Differences.push(repeatedCall('calls', call));
-      else if (shares?.members.has(matched.SessionId) !== true && isWorkOfItsOwn(call))
-        into.Differences.push(borrowedCall(call, matched.SessionId));
-      else into.Notes.push(`${describeCall(call)} was answered from session ${matched.SessionId}`);
+      if (shares?.tooMany.has(call) === true) into.Differences.push(repeatedCall('calls', call, made));
+      else if (shares?.members.has(matched.SessionId) !== true && isWorkOfItsOwn(replayed, made, position))
+        into.Differences.push(borrowedCall(call, made, matched.SessionId));
+      else into.Notes.push(`${describeCall(call, made)} was answered from session ${matched.SessionId}`);
       continue;
     }
     const found = byIndex.get(matched.ActionIndex);
     if (found === undefined) {
-      into.Differences.push(extraCall(call, byIndex));
+      into.Differences.push(extraCall(call, made, byIndex, calls));
       continue;
     }
     const path = `calls[${found.position}]`;
     if (answered.has(matched.ActionIndex)) {
-      if (isConnectionCall(call)) into.Notes.push(`${describeCall(call)} was made once more than recorded`);
-      else into.Differences.push(repeatedCall(path, call));
+      if (isForTheConnection(replayed, made, position))
+        into.Notes.push(`${describeCall(call, made)} was made once more than recorded`);
+      else into.Differences.push(repeatedCall(path, call, made));
       continue;
     }
     answered.add(matched.ActionIndex);
-    into.Differences.push(...compareCall(path, found.call, call, noise));
+    if (!isLogin(recorded, found.call))
+      into.Differences.push(...compareCall(path, recorded, found.call, call, noise));
   }
   for (const [position, call] of calls.entries()) {
     if (answered.has(call.ActionIndex)) continue;
     if (shares?.answeredElsewhere.has(callKey(recorded.SessionId, call.ActionIndex)) === true) {
-      into.Notes.push(`${describeCall(call)} was made by another session of the overlap group`);
-    } else if (isConnectionCall(call) || isSelectOfSetUp(calls, position)) {
-      into.Notes.push(`${describeCall(call)} was not made: its connection was there already`);
-    } else if (!noise(`calls[${position}]`)) into.Differences.push(missingCall(`calls[${position}]`, call));
+      into.Notes.push(`${describeCall(call, calls)} was made by another session of the overlap group`);
+    } else if (isForTheConnection(recorded, calls, position)) {
+      into.Notes.push(`${describeCall(call, calls)} was not made: it only concerns its connection`);
+    } else if (!noise(`calls[${position}]`))
+      into.Differences.push(missingCall(`calls[${position}]`, call, calls));
   }
 }
 
 function compareCall(
   path: string,
+  session: Session,
   recorded: CallOutbound,
   replayed: CallOutbound,
   noise: Noise,
 ): Difference[] {
-  const differences = compareRequests(`${path}.request`, recorded.Request, replayed.Request, noise);
-  for (const difference of differences) difference.Details.push(`in ${describeCall(recorded)}`);
+  const said = describeCall(recorded, outboundCalls(session));
+  const differences = isSql(session, recorded)
+    ? statedDifferences(`${path}.request`, replayed, noise)
+    : compareRequests(`${path}.request`, recorded.Request, replayed.Request, noise);
+  for (const difference of differences) difference.Details.push(`in ${said}`);
   if (recorded.Error !== replayed.Error && (isErrno(recorded.Error) || isErrno(replayed.Error))) {
     const difference = valueDifference(
       'call-error',
@@ -114,23 +129,40 @@ function compareCall(
       recorded.Error === '' ? null : recorded.Error,
       replayed.Error === '' ? null : replayed.Error,
     );
-    difference.Details.push(`in ${describeCall(recorded)}`);
+    difference.Details.push(`in ${said}`);
     differences.push(difference);
   }
   return differences;
 }
 
+/** In which request a driver prepares a statement, and under which name, depends on the connection that its pool gives. */
+const OF_THE_DRIVER: ReadonlySet<string> = new Set(['statement name', 'portal', 'prepares']);
+
+/**
+ * The differences that the matcher has named: it knows which statement a number stands for, and that another number
+ * may stand for the same one.
+ */
+function statedDifferences(path: string, replayed: CallOutbound, noise: Noise): Difference[] {
+  return (replayed.Matched?.Differences ?? []).flatMap((line) => {
+    const [, name = line, before = '', after = ''] = /^(.*?): ([^]*) -> ([^]*)$/.exec(line) ?? [];
+    const at = `${path}.${name}`;
+    return OF_THE_DRIVER.has(name) || noise(at) ? [] : [valueDifference('call-changed', at, before, after)];
+  });
+}
+
 function extraCall(
   call: CallOutbound,
+  made: readonly CallOutbound[],
   byIndex: ReadonlyMap<number, { call: CallOutbound; position: number }>,
+  calls: readonly CallOutbound[],
 ): Difference {
-  const said = describeCall(call);
+  const said = describeCall(call, made);
   const matched = call.Matched;
   const details: string[] = [];
   const nearest = matched === null ? undefined : byIndex.get(matched.NearestActionIndex);
   if (matched !== null && matched.Reason !== '') details.push(clip(matched.Reason, 200));
   if (nearest !== undefined && matched !== null && matched.NearestActionIndex >= 0) {
-    details.push(`nearest recorded call: ${describeCall(nearest.call)}`);
+    details.push(`nearest recorded call: ${describeCall(nearest.call, calls)}`);
   }
   details.push(...(matched?.Differences ?? []).map((line) => clip(line, 200)));
   const failed = call.Error === '' ? '' : ` (it failed with ${call.Error})`;
@@ -144,8 +176,8 @@ function extraCall(
   };
 }
 
-function repeatedCall(path: string, call: CallOutbound): Difference {
-  const said = describeCall(call);
+function repeatedCall(path: string, call: CallOutbound, made: readonly CallOutbound[]): Difference {
+  const said = describeCall(call, made);
   return {
     Kind: 'call-extra',
     Path: path,
@@ -157,8 +189,8 @@ function repeatedCall(path: string, call: CallOutbound): Difference {
 }
 
 /** It got an answer, but in the recording this session does not ask so. */
-function borrowedCall(call: CallOutbound, session: string): Difference {
-  const said = describeCall(call);
+function borrowedCall(call: CallOutbound, made: readonly CallOutbound[], session: string): Difference {
+  const said = describeCall(call, made);
   return {
     Kind: 'call-extra',
     Path: `replayed calls[${call.ActionIndex}]`,
@@ -169,8 +201,8 @@ function borrowedCall(call: CallOutbound, session: string): Difference {
   };
 }
 
-function missingCall(path: string, call: CallOutbound): Difference {
-  const said = describeCall(call);
+function missingCall(path: string, call: CallOutbound, calls: readonly CallOutbound[]): Difference {
+  const said = describeCall(call, calls);
   return {
     Kind: 'call-missing',
     Path: path,
@@ -186,10 +218,42 @@ function isErrno(error: string): boolean {
 }
 
 /** Whether a call is more than setting a connection up, as a pool does at any moment; bytes of no known protocol may be that. */
-function isWorkOfItsOwn(call: CallOutbound): boolean {
+function isWorkOfItsOwn(session: Session, calls: readonly CallOutbound[], position: number): boolean {
+  const call = calls[position];
+  if (call === undefined) return false;
+  if (isSql(session, call)) return !isForTheConnection(session, calls, position);
   const commands = parseRedisCommands(call.Request);
   if (commands === undefined) return parseHttpRequest(call.Request) !== undefined;
   return !isRedisConnectionCommand(commands) && !isSelect(call);
+}
+
+/** Whether a call only concerns its connection: it sets it up, or takes leave. */
+function isForTheConnection(session: Session, calls: readonly CallOutbound[], position: number): boolean {
+  const call = calls[position];
+  if (call === undefined) return false;
+  const purpose = purposeOf(protocolOf(session, call), call);
+  if (purpose === 'connection' || isConnectionCall(call)) return true;
+  // It changes the data like nothing else, unless it only ends the set-up of a new connection.
+  if (purpose !== 'set-up' && !isSelect(call)) return false;
+  const before = calls.slice(0, position).filter((one) => one.ConnectionId === call.ConnectionId);
+  return (
+    before.length > 0 &&
+    before.every((one) => isConnectionCall(one) || purposeOf(protocolOf(session, one), one) !== 'work')
+  );
+}
+
+function isSql(session: Session, call: CallOutbound): boolean {
+  return purposeOf(protocolOf(session, call), call) !== undefined;
+}
+
+/** Whether a call is part of a login, which is another one every time. */
+function isLogin(session: Session, call: CallOutbound): boolean {
+  return isSql(session, call) && /\(login\)/.test(describeCall(call));
+}
+
+/** Whether a call was answered as any server answers it. */
+function isSimulated(call: CallOutbound): boolean {
+  return call.Matched !== null && call.Matched.ActionIndex < 0 && call.Matched.Mark > 0;
 }
 
 function isSelect(call: CallOutbound): boolean {
@@ -200,13 +264,4 @@ function isSelect(call: CallOutbound): boolean {
 function isConnectionCall(call: CallOutbound): boolean {
   const commands = parseRedisCommands(call.Request);
   return commands !== undefined && isRedisConnectionCommand(commands);
-}
-
-/** `SELECT` changes data like nothing else, unless it only ends the set-up of a new connection. */
-function isSelectOfSetUp(calls: readonly CallOutbound[], position: number): boolean {
-  const call = calls[position];
-  if (call === undefined || !isSelect(call)) return false;
-  const before = calls.slice(0, position).filter((one) => one.ConnectionId === call.ConnectionId);
-  const last = before.at(-1);
-  return last !== undefined && isConnectionCall(last);
 }

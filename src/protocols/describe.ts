@@ -3,6 +3,7 @@ import { connectionOf, peerOf, type CallOutbound, type Session } from '../record
 import { clip, show } from './bytes.ts';
 import { parseHttpRequest, parseHttpResponse } from './http.ts';
 import { parseRedisCommands, showRedisCommand } from './redis.ts';
+import { describeSql } from './sql.ts';
 
 const LIMIT = 100;
 
@@ -23,19 +24,24 @@ export function describeResponse(session: Session): string {
   return http === undefined ? `${Response.length} bytes` : String(http.status);
 }
 
-/** What a call asked, and whom: `GET item:3 -> 127.0.0.1:6379`. */
-export function describeCall(call: CallOutbound): string {
+/**
+ * What a call asked, and whom: `GET item:3 -> 127.0.0.1:6379`. Among the calls of its session, a statement that is only
+ * named by a number is found.
+ */
+export function describeCall(call: CallOutbound, calls: readonly CallOutbound[] = []): string {
   const peer = peerOf(call);
-  return peer === '' ? describeCallRequest(call) : `${describeCallRequest(call)} -> ${peer}`;
+  const said = describeCallRequest(call, calls);
+  return peer === '' ? said : `${said} -> ${peer}`;
 }
 
-function describeCallRequest(call: CallOutbound): string {
+function describeCallRequest(call: CallOutbound, calls: readonly CallOutbound[]): string {
   if (call.Request.length === 0) return call.Error === '' ? '(the server speaks first)' : '(connect)';
   const http = parseHttpRequest(call.Request);
   if (http !== undefined) return clip(`${http.method} ${http.target}`, LIMIT);
   const redis = parseRedisCommands(call.Request);
   if (redis !== undefined) return clip(redis.map((args) => showRedisCommand(args)).join('; '), LIMIT);
-  return show(call.Request, LIMIT);
+  const sql = describeSql(call, calls);
+  return sql === undefined ? show(call.Request, LIMIT) : clip(sql, LIMIT);
 }
 
 /** The protocol of a call as the recording has it, or as its bytes say; empty where neither knows. */

@@ -97,6 +97,8 @@ async function append(directory: string, items: readonly Uint8Array[]): Promise<
     Lost: { Events: 0, Bytes: 0 },
     NotAdmitted: 0,
     NotSampled: 0,
+    Gaps: 0,
+    NotCovered: [],
     Removed: { Files: 0, Bytes: 0, Sessions: 0 },
     Files: [],
   };

@@ -22,9 +22,21 @@ export interface Manifest {
   /** Sessions given up at their first byte: the event log was short of room, or the sample left them out. */
   NotAdmitted: number;
   NotSampled: number;
+  /** Connections on which bytes crossed that the recording does not have; sessions that used them are incomplete. */
+  Gaps: number;
+  /** Programs that the program has executed and that are not recorded. */
+  NotCovered: NotCovered[];
   /** What was removed again, to keep within the room that the recording was given; `Sessions` is without it. */
   Removed: { Files: number; Bytes: number; Sessions: number };
   Files: string[];
+}
+
+/** A program that is not recorded, though the recorded program has executed it. */
+export interface NotCovered {
+  /** The path of its file. */
+  Program: string;
+  /** Why. */
+  Reason: string;
 }
 
 /** Reads the manifest of `directory`; a `KoalaError` says why it is not a recording. */
@@ -82,6 +94,8 @@ function checkManifest(directory: string, value: unknown): Manifest {
     Lost: { Events: number(lost['Events']), Bytes: number(lost['Bytes']) },
     NotAdmitted: number(from['NotAdmitted']),
     NotSampled: number(from['NotSampled']),
+    Gaps: number(from['Gaps']),
+    NotCovered: readNotCovered(from['NotCovered']),
     Removed: {
       Files: number(removed['Files']),
       Bytes: number(removed['Bytes']),
@@ -89,6 +103,15 @@ function checkManifest(directory: string, value: unknown): Manifest {
     },
     Files: strings(from['Files']),
   };
+}
+
+/** Reads what a manifest, or the agent, says of programs that are not recorded. */
+export function readNotCovered(value: unknown): NotCovered[] {
+  const items: unknown[] = Array.isArray(value) ? value : [];
+  return items.map((item) => {
+    const one = members(item);
+    return { Program: string(one['Program']), Reason: string(one['Reason']) };
+  });
 }
 
 /** Replaces the manifest of `directory` in one step. */

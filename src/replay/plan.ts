@@ -5,7 +5,7 @@ import { describeTorn, type Place, type Recording } from '../recording/recording
 
 /** What will be replayed. */
 export interface Plan {
-  /** In the order in which their requests came. */
+  /** In the order in which they were asked for; all of them, in the order in which their requests came. */
   places: Place[];
   /** The addresses at which they came in. */
   listeners: Set<string>;
@@ -17,13 +17,14 @@ export interface Plan {
 
 /** Reads the recording once and plans its replay; `only` are ids, or unique beginnings of ids. */
 export async function planReplay(recording: Recording, only: readonly string[]): Promise<Plan> {
-  const chosen: { place: Place; at: bigint }[] = [];
+  const chosen: { place: Place; rank: number; at: bigint }[] = [];
   const plan: Plan = { places: [], listeners: new Set(), bootCalls: 0, skipped: [], warnings: [] };
   const wanted = new Map(only.map((id) => [id, 0]));
   let sessions = 0;
   for await (const { session, place } of recording.sessions()) {
     sessions += 1;
     if (isBoot(session)) plan.bootCalls += outboundCalls(session).length;
+    const rank = only.findIndex((id) => session.SessionId.startsWith(id));
     if (only.length > 0 && !want(wanted, session.SessionId)) continue;
     const reason = whyNot(session);
     if (reason !== undefined) {
@@ -32,7 +33,7 @@ export async function planReplay(recording: Recording, only: readonly string[]):
         plan.skipped.push({ SessionId: session.SessionId, Reason: reason });
       continue;
     }
-    chosen.push({ place, at: session.CallFromInbound?.OccurredAt ?? 0n });
+    chosen.push({ place, rank, at: session.CallFromInbound?.OccurredAt ?? 0n });
     const listener = listenerOf(session);
     if (listener !== '') plan.listeners.add(listener);
   }
@@ -47,7 +48,9 @@ export async function planReplay(recording: Recording, only: readonly string[]):
   }
   if (sessions === 0)
     throw new KoalaError(`${recording.directory} has no sessions: there is nothing to replay`);
-  plan.places = chosen.sort((left, right) => compare(left.at, right.at)).map(({ place }) => place);
+  plan.places = chosen
+    .sort((left, right) => left.rank - right.rank || compare(left.at, right.at))
+    .map(({ place }) => place);
   return plan;
 }
 

@@ -92,8 +92,8 @@ export function printRecord(result: RecordResult, stream: Writable): void {
     say(`${style.red('the recording is not complete')}: ${result.problem ?? 'koala-agent failed'}`);
     return;
   }
-  const { Sessions, BootSessions, Lost, NotAdmitted, NotSampled, Processes, Unresolved } = result.status;
-  const { Error: failure } = result.status;
+  const { Sessions, BootSessions, Lost, NotAdmitted, NotSampled, Gaps, Processes } = result.status;
+  const { Unresolved, NotCovered, Error: failure } = result.status;
   const lost =
     Lost.Events === 0 && Lost.Sessions === 0 && NotAdmitted === 0 ? '0 lost' : style.red('NOT ALL OF THEM');
   say(`${count(Sessions, 'session')} recorded to ${result.recording} (${lost})`);
@@ -110,8 +110,7 @@ export function printRecord(result: RecordResult, stream: Writable): void {
     const what = `${count(Lost.Events, 'event')} with ${count(Lost.Bytes, 'byte')}`;
     say(style.red(`LOST: ${what}; the sessions that lack them are marked Incomplete`));
   }
-  if (Lost.Sessions > 0)
-    say(style.red(`LOST: ${count(Lost.Sessions, 'session')} that could not be taken in time`));
+  if (Lost.Sessions > 0) say(style.red(`LOST: ${count(Lost.Sessions, 'session')} that could not be written`));
   if (NotAdmitted > 0) {
     say(
       style.red(
@@ -120,12 +119,15 @@ export function printRecord(result: RecordResult, stream: Writable): void {
     );
   }
   if (NotSampled > 0) say(`${count(NotSampled, 'session')} left out by --sample`);
+  if (Gaps > 0) {
+    const what = `${count(Gaps, 'connection')} with bytes that could not be seen`;
+    say(style.red(`GAPS: ${what}; the sessions that used them are marked Incomplete`));
+  }
   if (failure !== '') say(style.red(`WRITING STOPPED: ${failure}`));
-  // A function is told by its name, a program with the reason.
-  const functions = Unresolved.filter((one) => !one.includes(': '));
-  const programs = Unresolved.filter((one) => one.includes(': '));
-  if (functions.length > 0) say(style.yellow(`functions that could not be hooked: ${functions.join(', ')}`));
-  for (const program of programs) say(style.red(`NOT COVERED: ${program}`));
+  if (Unresolved.length > 0) {
+    say(style.yellow(`functions that could not be hooked: ${Unresolved.join(', ')}`));
+  }
+  for (const { Program, Reason } of NotCovered) say(style.red(`NOT COVERED: ${Program}: ${Reason}`));
   if (Processes > 0)
     say(
       `${count(Processes, 'process', 'processes')} of it still running: recorded on, until the last has ended`,

@@ -1,6 +1,7 @@
 /** A client of the agent's control API: HTTP on a unix socket in the runtime directory. */
 import { Agent as HttpAgent, request, type IncomingMessage } from 'node:http';
 import { errorMessage } from '../errors.ts';
+import { type NotCovered, readNotCovered } from '../recording/manifest.ts';
 
 /** What the agent says of itself. */
 export interface Status {
@@ -18,8 +19,12 @@ export interface Status {
   NotAdmitted: number;
   /** Sessions given up at their first byte, because the sample leaves them out. */
   NotSampled: number;
+  /** Connections on which bytes crossed that the event log does not have; sessions that used them are incomplete. */
+  Gaps: number;
   /** Hooks that could not be resolved, by name. */
   Unresolved: string[];
+  /** Programs that the program has executed and that are not recorded. */
+  NotCovered: NotCovered[];
   Pids: number[];
   /** Why writing stopped, if it did; else empty. */
   Error: string;
@@ -150,7 +155,9 @@ function readStatus(content: Buffer): Status {
     },
     NotAdmitted: number(from['NotAdmitted']),
     NotSampled: number(from['NotSampled']),
+    Gaps: number(from['Gaps']),
     Unresolved: array(from['Unresolved']).filter((item) => typeof item === 'string'),
+    NotCovered: readNotCovered(from['NotCovered']),
     Pids: array(from['Pids']).filter((item) => typeof item === 'number'),
     Error: text(from['Error']),
     BootCalls: number(members(from['Boot'])['Calls']),

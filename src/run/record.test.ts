@@ -51,10 +51,13 @@ test('the program is covered', { skip }, async (t) => {
 });
 
 test('nothing recorded and what was lost are said loudly', { skip }, async (t) => {
-  await useFakeAgent(t, { sessions: 0, processes: 0, lost: 3 });
+  const notCovered = [{ Program: '/bin/su', Reason: 'it gets privileges by its file' }];
+  await useFakeAgent(t, { sessions: 0, processes: 0, lost: 3, gaps: 2, notCovered });
   const result = await record({ command: ['true'], to: join(await temporary(t), 'rec'), stdio });
   assert.match(printed(result), /NOTHING WAS RECORDED/);
   assert.match(printed(result), /LOST: 3 events with 0 bytes/);
+  assert.match(printed(result), /GAPS: 2 connections with bytes that could not be seen; .* Incomplete/);
+  assert.match(printed(result), /NOT COVERED: \/bin\/su: it gets privileges by its file\n/);
 });
 
 test('a program that only asks has its boot session', { skip }, async (t) => {

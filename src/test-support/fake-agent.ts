@@ -13,6 +13,8 @@ export interface FakeAgent {
   listeners?: string[];
   processes?: number;
   lost?: number;
+  gaps?: number;
+  notCovered?: { Program: string; Reason: string }[];
   sessions?: number;
   bootSessions?: number;
   /** What it answers to the sessions that it is sent, in order; it hangs where there is none. */
@@ -36,6 +38,7 @@ let done = 0;
 const status = () => JSON.stringify({
   Mode: process.argv[2], Listeners: plan.listeners ?? [], Processes: plan.processes ?? 1, Sessions: plan.sessions ?? 0,
   BootSessions: plan.bootSessions ?? 0, Events: 0, Lost: { Events: plan.lost ?? 0, Bytes: 0 }, Unresolved: [], Pids: [],
+  Gaps: plan.gaps ?? 0, NotCovered: plan.notCovered ?? [],
 });
 createServer((request, response) => {
   request.resume().on('end', () => {

@@ -132,6 +132,8 @@ export async function writeRecording(
     Lost: { Events: 0, Bytes: 0 },
     NotAdmitted: 0,
     NotSampled: 0,
+    Gaps: 0,
+    NotCovered: [],
     Removed: { Files: 0, Bytes: 0, Sessions: 0 },
     Files: [file],
   };

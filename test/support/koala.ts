@@ -37,10 +37,10 @@ export async function record(
   return recording;
 }
 
-/** The agents that record to `folder`. */
+/** The agents that record to `folder`, and their standbys. */
 export function agents(folder: string): Promise<Process[]> {
   return processes(
-    ([program, ...args]) => program?.endsWith('koala-agent') === true && args.includes(folder),
+    ([program = '', ...args]) => /\/koala-(agent|stdby)$/.test(program) && args.includes(folder),
   );
 }
 

@@ -346,7 +346,9 @@ impl Agent {
             processes: pids.len(),
             pids,
             events: facts.events,
+            gaps: facts.gaps,
             unresolved: facts.unresolved,
+            not_covered: facts.not_covered,
             ..Status::default()
         };
         match &self.work {
@@ -403,7 +405,7 @@ impl Agent {
         let mut recording = None;
         if let Work::Record { recorder, to, .. } = &self.work {
             let facts = self.follower.facts();
-            recorder.recorder().complete(facts.events, facts.lost, facts.given_up);
+            recorder.recorder().complete(&facts);
             self.follower.dismiss();
             recording = Some(to.display().to_string());
         }

@@ -132,6 +132,8 @@ impl Default for Config {
 }
 
 const DURATION: &str = "a duration such as 100ms, 5s or 1h2m3.5s";
+/// Bytes of a path, without its end (`PATH_MAX`, limits.h).
+const LONGEST_PATH: usize = 4095;
 const LISTEN: &str = "ip:port, [ip6]:port, or :port for every interface";
 
 impl Config {
@@ -143,6 +145,14 @@ impl Config {
     pub fn read(get: impl Fn(&'static str) -> Option<String>) -> Result<Self, ConfigError> {
         let default = Self::default();
         let reader = Variables { get };
+        // These two are the library's and the command line's; the agent is told of them where the library can't
+        // understand them, to say so.
+        reader.value("KOALA_MODE", "record, replay, or record,replay", (), |text| {
+            text.split(',').all(|part| matches!(part.trim(), "record" | "replay")).then_some(())
+        })?;
+        reader.value("KOALA_RECORD_TO_DIR", "a path of at most 4095 bytes", (), |text| {
+            (text.len() <= LONGEST_PATH).then_some(())
+        })?;
         Ok(Self {
             inbound_protocol: reader.value(
                 "KOALA_INBOUND_PROTOCOL",
@@ -336,6 +346,8 @@ mod tests {
             ("KOALA_LOG_FILE", "STDERR"),
             ("KOALA_LOG_LEVEL", "WARN"),
             ("KOALA_LOG_FORMAT", "JSON"),
+            ("KOALA_MODE", "record, replay"),
+            ("KOALA_RECORD_TO_DIR", "/recording"),
         ])
         .unwrap();
         assert_eq!(config.inbound_protocol, InboundProtocol::Raw);
@@ -378,6 +390,10 @@ mod tests {
             ("KOALA_GC_GLOBAL_STATUS_TIMEOUT", "5"),
             ("KOALA_LOG_LEVEL", "LOUD"),
             ("KOALA_LOG_FORMAT", "XML"),
+            ("KOALA_MODE", "recording"),
+            ("KOALA_MODE", "record,"),
+            ("KOALA_MODE", "replay,banana"),
+            ("KOALA_RECORD_TO_DIR", &"a/".repeat(LONGEST_PATH)),
         ] {
             let error = read(&[(variable, value)]).unwrap_err();
             assert_eq!((error.variable, error.value.as_str()), (variable, value));

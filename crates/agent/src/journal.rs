@@ -343,9 +343,14 @@ impl Journal {
         self.head().heir.store(u64::from(pid), Ordering::Release);
     }
 
-    /// Whether the process with this id is the one that goes on.
-    pub fn is_heir(&self, pid: u32) -> bool {
-        self.head().heir.load(Ordering::Acquire) == u64::from(pid)
+    /// Who goes on when the agent is dead, by its process id; 0 if nobody was named.
+    pub fn heir(&self) -> u32 {
+        self.head().heir.load(Ordering::Acquire) as u32
+    }
+
+    /// Whether all that was written since this journal was cut is still there.
+    pub fn is_current(&self) -> bool {
+        self.used() < CAPACITY as u64
     }
 
     /// Hands every entry since the last cut to `visit`. False if there were others behind them that had no room.

@@ -1,12 +1,14 @@
 //! `koala-agent`: reads its command line and its environment, and runs the agent.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use koala_agent::agent::{Agent, Options, StartError};
+use koala_agent::agent::{Agent, Options, StartError, Task};
 use koala_agent::args::{self, Request};
 use koala_agent::config::Config;
 use koala_agent::lifetime::Parent;
+use koala_agent::limits;
 use koala_agent::logger::{Format, Level, Logger, Target};
 
 /// Bad input, or something is in the way.
@@ -35,7 +37,7 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
         Err(error) => {
             // Nobody reads what a detached agent prints.
             if let Some(path) = detached
-                && let Ok(logger) = Logger::open(&Target::File(path), Level::Info, Format::HumanReadable)
+                && let Some(logger) = last_resort(path)
             {
                 logger.error(format_args!("nothing is recorded: {error}"));
             }
@@ -45,7 +47,24 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
     }
 }
 
+/// The log of an agent that can't start: where the environment says, or at this path.
+fn last_resort(path: PathBuf) -> Option<Logger> {
+    let open = |path: PathBuf| Logger::open(&Target::File(path), Level::Info, Format::HumanReadable).ok();
+    let asked = std::env::var_os("KOALA_LOG_FILE").filter(|name| {
+        // It has neither of these two.
+        !name.is_empty() && name != "STDOUT" && name != "STDERR"
+    });
+    asked.and_then(|name| open(PathBuf::from(name))).or_else(|| {
+        std::fs::create_dir_all(path.parent()?).ok()?;
+        open(path)
+    })
+}
+
 fn serve(options: Options) -> Result<(), Box<dyn std::error::Error>> {
+    limits::lift();
+    if matches!(options.task, Task::Record { .. }) {
+        limits::go_first();
+    }
     let config = Config::from_environment()?;
     let parent = if options.detached.is_some() { Parent::none() } else { Parent::watch() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

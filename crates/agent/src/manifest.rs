@@ -1,5 +1,6 @@
 //! `manifest.json`, by which a directory is a recording.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -9,6 +10,7 @@ use koala_events::{GivenUp, Lost};
 use serde::{Deserialize, Serialize};
 
 use crate::clock;
+use crate::processes::NotCovered;
 
 /// The name of the file.
 pub const FILE_NAME: &str = "manifest.json";
@@ -51,6 +53,12 @@ pub struct Manifest {
     /// Sessions that were given up at their first byte.
     #[serde(flatten)]
     pub given_up: GivenUpCounts,
+    /// Connections on which bytes crossed that the recording does not have; the sessions that used them are incomplete.
+    #[serde(default)]
+    pub gaps: u64,
+    /// Programs that the program has executed and that are not recorded.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub not_covered: BTreeSet<NotCovered>,
     /// What was removed again, to keep within the room that the recording was given.
     #[serde(default, skip_serializing_if = "Removed::is_nothing")]
     pub removed: Removed,
@@ -200,6 +208,8 @@ impl Manifest {
             events: 0,
             lost: LostCounts::default(),
             given_up: GivenUpCounts::default(),
+            gaps: 0,
+            not_covered: BTreeSet::new(),
             removed: Removed::default(),
             error: None,
             files: Vec::new(),

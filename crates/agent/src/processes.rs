@@ -7,12 +7,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use serde::{Deserialize, Serialize};
+
+use crate::limits;
 
 /// What tells whether a process is alive.
 #[derive(Debug)]
@@ -27,9 +31,9 @@ impl Watch {
     fn new(pid: u32) -> Self {
         let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Self::Dead };
         match pidfd_open(pid, PidfdFlags::empty()) {
-            Ok(fd) => Self::Descriptor(fd),
+            Ok(fd) if limits::are_far_from(fd.as_raw_fd()) => Self::Descriptor(fd),
             Err(Errno::SRCH) => Self::Dead,
-            Err(_) => start_time(pid).map_or(Self::Dead, Self::StartTime),
+            _ => start_time(pid).map_or(Self::Dead, Self::StartTime),
         }
     }
 
@@ -58,6 +62,32 @@ fn start_time(pid: Pid) -> Option<String> {
     (state != "Z").then(|| fields.nth(18).map(str::to_owned))?
 }
 
+/// A program that is not recorded, though the recorded program has executed it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct NotCovered {
+    /// The path of its file.
+    pub program: String,
+    /// Why, for people.
+    pub reason: String,
+}
+
+/// So many are told of: who runs thousands of them has understood.
+const MOST_NOT_COVERED: usize = 100;
+
+/// A process that was given the event log, and of which nothing was found there.
+#[derive(Debug)]
+struct Unheard {
+    since: Instant,
+    /// Its id as the agent sees it.
+    real: u32,
+    /// The path of its program.
+    program: String,
+}
+
+/// How long a process that was given the event log may take to say so in it, which is the next thing that it does.
+const SILENCE: Duration = Duration::from_secs(2);
+
 /// A process of the program.
 #[derive(Debug)]
 struct Known {
@@ -75,12 +105,32 @@ struct Watches {
     /// A process was seen whose ids are others than those that the agent sees: it is in a pid namespace of its own.
     nested: bool,
     ever: bool,
+    unheard: BTreeMap<u64, Unheard>,
+    not_covered: BTreeSet<NotCovered>,
 }
 
 impl Watches {
     fn watch(&mut self, number: u64, pid: u32, real: u32) {
         self.ever = true;
         self.known.insert(number, Known { pid, real, watch: Watch::new(real) });
+    }
+
+    /// Those that were given the event log and write nothing to it, for as long as that takes, are not covered: a
+    /// process whose memory is limited can't map it. `all`: nothing more will come.
+    fn give_up_unheard(&mut self, all: bool) {
+        let Self { known, unheard, not_covered, .. } = self;
+        unheard.retain(|number, one| {
+            let wait = !all && known.contains_key(number) && one.since.elapsed() < SILENCE;
+            if !wait && not_covered.len() < MOST_NOT_COVERED {
+                let reason =
+                    "it can't map the event log: its memory (ulimit -v) or its descriptors (ulimit -n) are limited";
+                not_covered.insert(NotCovered {
+                    program: std::mem::take(&mut one.program),
+                    reason: reason.to_owned(),
+                });
+            }
+            wait
+        });
     }
 
     /// What was the same process before it executed the program of this number is no more.
@@ -115,6 +165,8 @@ impl Processes {
         let mut watches = self.watches();
         watches.nested |= real != pid;
         watches.watch(number, pid, real);
+        let program = program(real);
+        watches.unheard.insert(number, Unheard { since: Instant::now(), real, program });
     }
 
     /// `maker` has made the process of this number, and calls it `pid`.
@@ -143,6 +195,7 @@ impl Processes {
     /// process before it executed its program are no more.
     pub fn began(&self, number: u64, pid: u32) {
         let mut watches = self.watches();
+        watches.unheard.remove(&number);
         if let Some(known) = watches.known.get_mut(&number) {
             known.pid = pid;
             let real = known.real;
@@ -152,6 +205,9 @@ impl Processes {
             watches.watch(number, pid, real);
         }
         watches.replace_earlier(number);
+        // It may have failed to map the log at first.
+        let real = watches.known.get(&number).map_or(0, |known| known.real);
+        watches.unheard.retain(|_, one| one.real != real);
     }
 
     /// The numbers of those that are dead: of those in `seen` (numbers, and ids as they see themselves) and of all
@@ -159,11 +215,13 @@ impl Processes {
     pub fn gone(&self, seen: impl Iterator<Item = (u64, u32)>) -> Vec<u64> {
         let mut watches = self.watches();
         for (number, pid) in seen {
+            watches.unheard.remove(&number);
             if !watches.known.contains_key(&number) {
                 let real = watches.real(pid);
                 watches.watch(number, pid, real);
             }
         }
+        watches.give_up_unheard(false);
         let mut gone = Vec::new();
         watches.known.retain(|number, known| {
             let alive = known.watch.is_alive(known.real);
@@ -173,6 +231,21 @@ impl Processes {
             alive
         });
         gone
+    }
+
+    /// A program is not recorded.
+    pub fn not_covered(&self, one: NotCovered) {
+        let mut watches = self.watches();
+        if watches.not_covered.len() < MOST_NOT_COVERED {
+            watches.not_covered.insert(one);
+        }
+    }
+
+    /// The programs that are not recorded. `all`: nothing more will be found in the event log.
+    pub fn all_not_covered(&self, all: bool) -> BTreeSet<NotCovered> {
+        let mut watches = self.watches();
+        watches.give_up_unheard(all);
+        watches.not_covered.clone()
     }
 
     /// Whether the agent sees a living process of the program under this id.
@@ -199,6 +272,12 @@ impl Processes {
     pub fn ever(&self) -> bool {
         self.watches().ever
     }
+}
+
+/// The path of the program that a process executes, or what is known instead.
+pub fn program(pid: u32) -> String {
+    let path = fs::read_link(format!("/proc/{pid}/exe")).map(|path| path.to_string_lossy().into_owned());
+    path.unwrap_or_else(|_| format!("process {pid}"))
 }
 
 /// The process that started this one, as `/proc` has it; `None` if there is none, or it can't be seen.
@@ -291,6 +370,22 @@ mod tests {
         let watch = Watch::StartTime(start_time(own).unwrap());
         assert!(watch.is_alive(std::process::id()));
         assert!(!Watch::StartTime("0".to_owned()).is_alive(std::process::id()));
+    }
+
+    #[test]
+    fn a_process_that_has_the_log_and_says_nothing_is_told_of() {
+        let own = std::process::id();
+        let processes = Processes::default();
+        processes.attached(1, own, Some(own as i32));
+        processes.attached(2, own, Some(own as i32));
+        processes.began(2, own);
+        assert!(processes.all_not_covered(true).is_empty(), "it got it at last");
+        processes.attached(3, own, Some(own as i32));
+        assert!(processes.all_not_covered(false).is_empty(), "there is time");
+        let told = processes.all_not_covered(true);
+        assert_eq!(told.iter().map(|one| one.program.as_str()).collect::<Vec<_>>(), [program(own)]);
+        processes.attached(4, own, Some(own as i32));
+        assert_eq!(processes.all_not_covered(true), told, "once for each program");
     }
 
     #[test]

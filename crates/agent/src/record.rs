@@ -13,12 +13,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use koala_events::{GivenUp, Lost};
 use koala_session::cbor;
 use koala_session::model::Session;
 
 use crate::clock;
-use crate::follow::Sink;
+use crate::follow::{Facts, Sink};
 use crate::journal::{Commit, Commits};
 use crate::logger::Logger;
 use crate::manifest::{self, LostCounts, Manifest, ManifestError};
@@ -331,9 +330,8 @@ impl Recorder {
         Ok(())
     }
 
-    /// Writes what is left, and the manifest. `events` is how many the sessions were made of, `lost` what the
-    /// event log could not take, `given_up` which sessions were not admitted.
-    pub fn complete(&mut self, events: u64, lost: Lost, given_up: GivenUp) {
+    /// Writes what is left, and the manifest, with what is known of the whole.
+    pub fn complete(&mut self, facts: &Facts) {
         self.flush();
         let _ = self.file.sync_data();
         let progress = &self.progress;
@@ -343,9 +341,11 @@ impl Recorder {
             sessions: (earlier.sessions + progress.sessions()).saturating_sub(earlier.removed.sessions),
             boot_sessions: (earlier.boot_sessions + progress.boot_sessions())
                 .saturating_sub(earlier.removed.boot_sessions),
-            events: earlier.events + events,
-            lost: earlier.lost.plus(LostCounts::new(lost, progress.unwritten())),
-            given_up: earlier.given_up.plus(given_up.into()),
+            events: earlier.events + facts.events,
+            lost: earlier.lost.plus(LostCounts::new(facts.lost, progress.unwritten())),
+            given_up: earlier.given_up.plus(facts.given_up.into()),
+            gaps: earlier.gaps + facts.gaps,
+            not_covered: earlier.not_covered.union(&facts.not_covered).cloned().collect(),
             error: self.failure.clone(),
             ..earlier.clone()
         };
@@ -404,9 +404,16 @@ impl Sink for Recorder {
 mod tests {
     use super::*;
     use crate::journal::Journal;
+    use crate::processes::NotCovered;
     use crate::recording::Recording;
     use crate::testing::{TempDir, session};
+    use koala_events::{GivenUp, Lost};
+    use std::collections::BTreeSet;
     use std::os::unix::fs::PermissionsExt;
+
+    fn of_events(events: u64) -> Facts {
+        Facts { events, ..Facts::default() }
+    }
 
     #[test]
     fn what_is_written_can_be_read_and_is_private() {
@@ -420,12 +427,20 @@ mod tests {
         let boot =
             Session { context: "boot".to_owned(), session_id: "boot".to_owned(), ..Session::default() };
         recorder.session(Box::new(boot.clone()));
-        recorder.complete(17, Lost { events: 2, bytes: 30 }, GivenUp { not_admitted: 4, not_sampled: 5 });
+        let uncovered = NotCovered { program: "/bin/su".to_owned(), reason: "privileged".to_owned() };
+        recorder.complete(&Facts {
+            lost: Lost { events: 2, bytes: 30 },
+            given_up: GivenUp { not_admitted: 4, not_sampled: 5 },
+            gaps: 6,
+            not_covered: BTreeSet::from([uncovered.clone()]),
+            ..of_events(17)
+        });
         assert_eq!(progress.sessions(), 3);
         let manifest = Manifest::load(&path).unwrap();
         assert_eq!((manifest.sessions, manifest.boot_sessions, manifest.events), (3, 1, 17));
         assert_eq!(manifest.lost, LostCounts { events: 2, bytes: 30, sessions: 0 });
         assert_eq!(manifest.given_up, GivenUp { not_admitted: 4, not_sampled: 5 }.into());
+        assert_eq!((manifest.gaps, manifest.not_covered), (6, BTreeSet::from([uncovered])));
         assert!(manifest.finished_at.is_some());
         let file = path.join(&manifest.files[0]);
         assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
@@ -443,7 +458,7 @@ mod tests {
             let mut recorder =
                 Recorder::create(directory.path(), Vec::new(), None, Logger::nowhere()).unwrap();
             recorder.session(Box::new(session(number)));
-            recorder.complete(5, Lost::default(), GivenUp::default());
+            recorder.complete(&of_events(5));
         }
         let manifest = Manifest::load(directory.path()).unwrap();
         assert_eq!((manifest.files.len(), manifest.sessions, manifest.events), (2, 2, 10));
@@ -530,7 +545,7 @@ mod tests {
             for number in 0..6 {
                 heir.session(Box::new(session(number)));
             }
-            heir.complete(6, Lost::default(), GivenUp::default());
+            heir.complete(&of_events(6));
             let mut ids = Vec::new();
             let recording = Recording::open(directory.path()).unwrap();
             assert_eq!(recording.read(|_, session| ids.push(session.session_id)).unwrap(), []);
@@ -553,7 +568,7 @@ mod tests {
         drop(dead);
         let mut next = create();
         next.session(Box::new(session(3)));
-        next.complete(1, Lost::default(), GivenUp::default());
+        next.complete(&of_events(1));
         let manifest = Manifest::load(directory.path()).unwrap();
         assert_eq!((manifest.sessions, manifest.files.len()), (4, 2));
         let mut count = 0;
@@ -578,7 +593,7 @@ mod tests {
                 .sum();
             assert!(used <= limit, "{used}");
         }
-        recorder.complete(1000, Lost::default(), GivenUp::default());
+        recorder.complete(&of_events(1000));
         let manifest = Manifest::load(directory.path()).unwrap();
         let mut numbers = Vec::new();
         Recording::open(directory.path())
@@ -602,7 +617,7 @@ mod tests {
         recorder.flush();
         recorder.session(Box::new(session(2)));
         assert!(recorder.failure().unwrap().contains("No space left"));
-        recorder.complete(3, Lost::default(), GivenUp::default());
+        recorder.complete(&of_events(3));
         let manifest = Manifest::load(directory.path()).unwrap();
         assert_eq!((manifest.sessions, manifest.lost.sessions), (1, 2));
         assert!(manifest.error.unwrap().contains("No space left"));

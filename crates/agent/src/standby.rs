@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::net::SocketAddrUnix;
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, test_kill_process, waitpid};
+
+use crate::name;
 
 /// How often the agent looks whether its standby is alive.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -53,6 +55,8 @@ pub unsafe fn fork() -> io::Result<Side> {
     match unsafe { libc::fork() } {
         0 => {
             drop(write);
+            // SAFETY: this process has one thread.
+            unsafe { name::be_standby() };
             Ok(Side::Standby(Watch(read)))
         }
         pid => {
@@ -90,7 +94,20 @@ impl Watch {
     pub fn wait(self) {
         let mut byte = [0; 1];
         while rustix::io::read(&self.0, &mut byte) == Err(Errno::INTR) {}
+        // SAFETY: the standby has one thread as long as it waits.
+        unsafe { name::be_agent() };
     }
+}
+
+/// Whether there is no such process, or it is only waited for.
+pub fn is_gone(pid: u32) -> bool {
+    let Some(id) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return true };
+    if test_kill_process(id) == Err(Errno::SRCH) {
+        return true;
+    }
+    // The name of the program, in parentheses, may itself hold spaces and parentheses.
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with(['Z', 'X']))
 }
 
 /// Closes what the copy has of the agent's conversations: who talks with an agent that dies is to notice, and a runtime
@@ -134,7 +151,7 @@ mod tests {
     fn a_standby_wakes_when_its_agent_is_dead_and_is_seen_to_die() {
         // An agent of its own, whose death a third process can see: the standby writes to the outer pipe.
         let (told, tell) = rustix::pipe::pipe().unwrap();
-        // SAFETY: the copies use no lock, allocate nothing, and end by _exit.
+        // SAFETY: the copies use no lock of this process but those that libc sees to, and end by _exit.
         match unsafe { fork() }.unwrap() {
             Side::Standby(outer) => {
                 // SAFETY: as above.
@@ -163,7 +180,16 @@ mod tests {
                 // SAFETY: as above.
                 unsafe { libc::_exit(0) }
             }
-            Side::Agent(standby) => standby.dismiss(),
+            Side::Agent(standby) => {
+                let pid = standby.pid();
+                assert!(!is_gone(pid));
+                let _ = kill_process(standby.pid, Signal::KILL);
+                while !is_gone(pid) {
+                    std::thread::yield_now();
+                }
+                standby.dismiss();
+                assert!(is_gone(pid) && is_gone(0));
+            }
         }
     }
 }

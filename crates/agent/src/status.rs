@@ -1,8 +1,11 @@
 //! What the agent says of itself to those who ask.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::manifest::{GivenUpCounts, LostCounts};
+use crate::processes::NotCovered;
 
 /// The answer to `GET /status`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,8 +31,15 @@ pub struct Status {
     /// Sessions that were given up at their first byte.
     #[serde(flatten)]
     pub given_up: GivenUpCounts,
+    /// Connections on which bytes crossed that the event log does not have, by the kernel's own count or by what the
+    /// library could not write. The sessions that used them are incomplete.
+    #[serde(default)]
+    pub gaps: u64,
     /// Hooks of `libkoala.so` that have no function behind them.
     pub unresolved: Vec<String>,
+    /// Programs that the program has executed and that are not recorded.
+    #[serde(default)]
+    pub not_covered: BTreeSet<NotCovered>,
     /// Where the recording is; only in the answer to `POST /finish`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recording: Option<String>,

@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket as Bound};
 use std::sync::Arc;
 
 use koala_events::{Address, Arena};
+use koala_protocol::ConnectionState;
 use tokio::net::UdpSocket;
 
 use crate::follow::Caller;
@@ -86,7 +87,7 @@ impl Outside {
     }
 
     fn answer_datagram(&self, peer: &str, caller: &Caller, request: &[u8]) -> Vec<Vec<u8>> {
-        let answer = self.desk().answer(caller, peer, request);
+        let answer = self.desk().answer(caller, peer, request, &ConnectionState::default());
         let Some(talk) = answer.talk else {
             self.logger()
                 .info(format_args!("a datagram to {peer} is not answered: {}", answer.matched.reason));

@@ -7,14 +7,18 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use koala_events::Address;
+use koala_protocol::{ConnectionState, Protocol};
 use koala_session::model::{Action, CallOutbound, Matched, Session};
 use tokio::sync::oneshot;
 
 use crate::follow::{Caller, Sink};
 use crate::net;
+use crate::replay::login::{self, Asks, Entry, Login, Who};
 use crate::replay::past::Past;
-use crate::replay::redis;
-use crate::replay::talks::{Answer, Book, FailedConnect, Matching, Talk, Talks, connect_failed, peer_of};
+use crate::replay::set_up;
+use crate::replay::talks::{
+    Answer, Asked, Book, FailedConnect, Matching, Talk, Talks, connect_failed, peer_of,
+};
 
 /// How many unmatched calls outside of sessions are kept for those who ask.
 const UNMATCHED: usize = 100;
@@ -35,6 +39,9 @@ struct Course {
     failed: Vec<FailedConnect>,
     made: Vec<Made>,
     greeted: HashMap<String, usize>,
+    /// The logins of the recorded session that were not made yet, and those that were.
+    logins: Vec<Arc<Login>>,
+    logged_in: Vec<Arc<Login>>,
     deliver: Option<oneshot::Sender<Box<Session>>>,
 }
 
@@ -135,14 +142,20 @@ impl Desk {
             let others = talks.iter().filter(|talk| talk.session_id != session.session_id);
             Book::new(self.matching.elsewhere(), others.cloned().collect())
         });
+        let known = |mut talk: Talk| {
+            talk.refer(&self.past.referred);
+            Arc::new(talk)
+        };
         let flight = Arc::new(Flight {
             session_id: session.session_id.clone(),
             course: Mutex::new(Course {
-                book: Book::new(self.matching, talks.talks.into_iter().map(Arc::new).collect()),
+                book: Book::new(self.matching, talks.talks.into_iter().map(known).collect()),
                 group,
                 failed: talks.failed,
                 made: Vec::new(),
                 greeted: HashMap::new(),
+                logins: talks.logins,
+                logged_in: Vec::new(),
                 deliver: Some(deliver),
             }),
         });
@@ -170,16 +183,17 @@ impl Desk {
         lock(&self.state).flight(&caller.session?).cloned()
     }
 
-    /// What the request of `caller` to `peer` is answered with.
-    pub fn answer(&self, caller: &Caller, peer: &str, request: &[u8]) -> Answer {
+    /// What the request of `caller` to `peer` is answered with, on a connection on which was said what `state` knows.
+    pub fn answer(&self, caller: &Caller, peer: &str, request: &[u8], state: &ConnectionState) -> Answer {
+        let asked = Asked { connection: caller.connection, peer, request, state };
         match self.flight(caller) {
             Some(flight) => {
-                let answer = self.answer_in(&flight, caller.connection, peer, request);
+                let answer = self.answer_in(&flight, &asked);
                 let matched = answer.matched.clone();
                 flight.note(caller, request, matched);
                 answer
             }
-            None => self.answer_outside(caller.connection, peer, request),
+            None => self.answer_outside(&asked),
         }
     }
 
@@ -192,16 +206,16 @@ impl Desk {
         }
     }
 
-    fn answer_in(&self, flight: &Flight, connection: u64, peer: &str, request: &[u8]) -> Answer {
+    fn answer_in(&self, flight: &Flight, asked: &Asked<'_>) -> Answer {
         let own = {
             let mut course = flight.course();
-            let own = course.book.find(connection, peer, request, &flight.session_id);
+            let own = course.book.find(asked, &flight.session_id);
             // koala 1.x gives an answer again as it pleases.
             if own.talk.is_some() && (!own.reused || self.matching.strategy.is_of_koala1()) {
                 return own;
             }
             if let Some(group) = &mut course.group {
-                let answer = group.find(connection, peer, request, &flight.session_id);
+                let answer = group.find(asked, &flight.session_id);
                 if answer.talk.is_some() && !(answer.reused && own.reused) {
                     return answer;
                 }
@@ -211,18 +225,18 @@ impl Desk {
         if own.talk.is_some() {
             return own;
         }
-        if let Some(answer) = self.set_up(request, &flight.session_id) {
+        if let Some(answer) = self.set_up(asked, &flight.session_id) {
             return answer;
         }
-        let boot = lock(&self.state).boot.find(connection, peer, request, &flight.session_id);
+        let boot = lock(&self.state).boot.find(asked, &flight.session_id);
         if boot.talk.is_some() { boot } else { own }
     }
 
-    fn answer_outside(&self, connection: u64, peer: &str, request: &[u8]) -> Answer {
+    fn answer_outside(&self, asked: &Asked<'_>) -> Answer {
         let (boot, only) = {
             let mut state = lock(&self.state);
             state.boot_calls += 1;
-            let boot = state.boot.find(connection, peer, request, "");
+            let boot = state.boot.find(asked, "");
             if boot.talk.is_some() {
                 return boot;
             }
@@ -230,17 +244,17 @@ impl Desk {
             let only = flights.next().filter(|_| state.flights.len() == 1).cloned();
             (boot, only)
         };
-        if let Some(answer) = self.set_up(request, "") {
+        if let Some(answer) = self.set_up(asked, "") {
             return answer;
         }
         // What a thread of the program does for a session may reach koala as nobody's.
         if let Some(flight) = only {
-            let answer = flight.course().book.find(connection, peer, request, "");
+            let answer = flight.course().book.find(asked, "");
             if answer.talk.is_some() {
                 return answer;
             }
         }
-        self.note_unmatched(peer, request, boot.matched.reason.clone());
+        self.note_unmatched(asked.peer, asked.request, boot.matched.reason.clone());
         boot
     }
 
@@ -255,20 +269,95 @@ impl Desk {
     }
 
     /// The answer to a request that sets a connection up, wherever it was recorded.
-    fn set_up(&self, request: &[u8], replayed: &str) -> Option<Answer> {
-        if !redis::sets_up(request) {
-            return None;
-        }
-        if let Some(talk) = self.past.set_up.get(request) {
+    fn set_up(&self, asked: &Asked<'_>, replayed: &str) -> Option<Answer> {
+        let Asked { peer, request, .. } = *asked;
+        let recorded = set_up::key(request).and_then(|key| self.past.set_up.get(&(peer.to_owned(), key)));
+        if let Some(talk) = recorded {
             let reason = format!("sets a connection up, as in session {}", talk.session_id);
             return Some(Answer::found(talk.clone(), replayed, reason));
         }
-        let response = redis::simulate(request)?;
+        let response = set_up::simulate(request)?;
         let mut answer =
             Answer::none("simulated: sets a connection up, and is not in the recording".to_owned());
         answer.matched.mark = 1.0;
         answer.talk = Some(Arc::new(Talk::simulated(request.to_vec(), response)));
         Some(answer)
+    }
+
+    /// What a request of a login is answered with; `None` where it is none.
+    pub fn log_in(
+        &self,
+        caller: &Caller,
+        peer: &str,
+        protocol: Protocol,
+        entry: &mut Entry,
+        request: &[u8],
+    ) -> Option<Answer> {
+        let flight = self.flight(caller);
+        let replayed = flight.as_ref().map_or("", |flight| flight.session_id.as_str());
+        let answer = match entry.asks(protocol, request) {
+            Asks::Nothing => return None,
+            Asks::Proof => None,
+            Asks::Who(who) => match self.login(flight.as_deref(), peer, &who) {
+                Some(login) => {
+                    entry.begin(login);
+                    None
+                }
+                None => Some(self.nobody(peer, &who, replayed)),
+            },
+        };
+        let answer = answer.or_else(|| {
+            let talk = entry.answer(request)?;
+            let reason =
+                format!("a login, as in session {}; whatever the client's proof is", talk.session_id);
+            Some(Answer::found(Arc::new(talk), replayed, reason))
+        })?;
+        match flight {
+            Some(flight) => flight.note(caller, request, answer.matched.clone()),
+            None => {
+                lock(&self.state).boot_calls += 1;
+                if answer.talk.is_none() {
+                    self.note_unmatched(peer, request, answer.matched.reason.clone());
+                }
+            }
+        }
+        Some(answer)
+    }
+
+    /// How somebody has logged in: in the replayed session, the next time; else wherever that was recorded.
+    fn login(&self, flight: Option<&Flight>, peer: &str, who: &Who) -> Option<Arc<Login>> {
+        let is_it =
+            |login: &Arc<Login>| login.who == *who && login.named().is_some_and(|talk| talk.peer == peer);
+        let own = flight.and_then(|flight| {
+            let course = &mut *flight.course();
+            match course.logins.iter().position(is_it) {
+                Some(place) => {
+                    let login = course.logins.remove(place);
+                    course.logged_in.push(login.clone());
+                    Some(login)
+                }
+                None => course.logged_in.iter().find(|login| is_it(login)).cloned(),
+            }
+        });
+        own.or_else(|| self.past.peers.get(peer)?.logins.get(who).cloned())
+    }
+
+    /// The answer to a login of somebody who is not in the recording.
+    fn nobody(&self, peer: &str, who: &Who, replayed: &str) -> Answer {
+        let known = self.past.peers.get(peer).map(|facts| &facts.logins);
+        let nearest = known.and_then(|known| {
+            let same = |login: &&Arc<Login>| login.who.user == who.user;
+            known.values().find(same).or_else(|| known.values().next())
+        });
+        let (reason, differences) = login::refusal(who, nearest.map(|login| &**login));
+        let mut answer = Answer::none(reason);
+        answer.matched.differences = differences;
+        if let Some(talk) = nearest.and_then(|login| login.named()) {
+            let near = Answer::found(talk.clone(), replayed, String::new()).matched;
+            answer.matched.session_id = near.session_id;
+            answer.matched.nearest_action_index = near.action_index;
+        }
+        answer
     }
 
     /// Whether the server of any peer speaks first.
@@ -353,7 +442,11 @@ impl Desk {
                 Answer::none("the server said something unasked; nothing recorded says so".to_owned()).matched
             }
             // The program went on without an answer: there is none to speak of, but what it asked counts.
-            None => self.answer_in(flight, call.connection_id, peer, &call.request).matched,
+            None => {
+                let state = &ConnectionState::default();
+                let asked = Asked { connection: call.connection_id, peer, request: &call.request, state };
+                self.answer_in(flight, &asked).matched
+            }
         }
     }
 }
@@ -476,7 +569,8 @@ mod tests {
     }
 
     fn answer(desk: &Desk, session: Option<Address>, words: &[&str]) -> (String, Matched) {
-        let Answer { talk, matched, .. } = desk.answer(&caller(session), PEER, &command(words));
+        let Answer { talk, matched, .. } =
+            desk.answer(&caller(session), PEER, &command(words), &ConnectionState::default());
         let response = talk.map(|talk| String::from_utf8_lossy(&talk.response).into_owned());
         (response.unwrap_or_default(), matched)
     }
@@ -518,7 +612,7 @@ mod tests {
             let (_flight, _delivered) = desk.admit(FROM, &recorded, Talks::of(&recorded));
             let answers = asked.iter().map(|(connection, words)| {
                 let caller = Caller { connection: *connection, ..caller(Some(FROM)) };
-                let answer = desk.answer(&caller, PEER, &command(words));
+                let answer = desk.answer(&caller, PEER, &command(words), &ConnectionState::default());
                 answer
                     .talk
                     .map(|talk| String::from_utf8_lossy(&talk.response).into_owned())

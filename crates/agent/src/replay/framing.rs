@@ -29,6 +29,8 @@ pub struct Requests {
     continued: bool,
     /// It was told so with the request before.
     told: bool,
+    /// The connection has switched to another protocol, which its first bytes tell.
+    switched: bool,
 }
 
 impl Requests {
@@ -41,6 +43,7 @@ impl Requests {
             framed: 0,
             continued: false,
             told: false,
+            switched: false,
         }
     }
 
@@ -97,7 +100,10 @@ impl Requests {
             },
         };
         if protocol == Protocol::Raw {
-            return Next::Unframed;
+            return match koala_protocol::detect_request(&self.buffer) {
+                Detection::Encrypted { server_name } if self.switched => Next::Encrypted(server_name),
+                _ => Next::Unframed,
+            };
         }
         let unseen = self.buffer.get(self.framed..).unwrap_or_default();
         if unseen.is_empty() {
@@ -112,6 +118,7 @@ impl Requests {
             Step::Switch(length) => {
                 let request = self.cut(length);
                 self.speak(Protocol::Raw);
+                self.switched = true;
                 request
             }
             Step::Invalid => {

@@ -5,12 +5,13 @@
 //! tells the log as well, at the moment when the request arrives. What nothing recorded answers is not answered:
 //! the connection is closed.
 
+use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use koala_events::Address;
-use koala_protocol::Protocol;
+use koala_protocol::{ConnectionState, Protocol};
 use tokio::io::Interest;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::time::Instant;
@@ -19,6 +20,7 @@ use crate::follow::{Caller, Follower};
 use crate::logger::Logger;
 use crate::replay::desk::Desk;
 use crate::replay::framing::{self, Next, Requests};
+use crate::replay::login::Entry;
 use crate::replay::past::Past;
 use crate::replay::socket::{self, Socket};
 use crate::replay::talks::{After, Answer, Talk};
@@ -62,7 +64,10 @@ impl Outside {
     pub async fn serve_unix(self: Arc<Self>, listener: UnixListener) {
         loop {
             match listener.accept().await {
-                Ok((stream, peer)) => self.spawn(Socket::Unix(stream), socket::unix_peer(peer)),
+                Ok((stream, _)) => {
+                    let peer = socket::unix_peer(&stream);
+                    self.spawn(Socket::Unix(stream), peer);
+                }
                 Err(error) => self.rest(&error).await,
             }
         }
@@ -111,6 +116,8 @@ impl Outside {
                 local,
                 received: 0,
                 requests: Requests::new(None),
+                entry: Entry::default(),
+                state: ConnectionState::default(),
                 out: Vec::new(),
                 ending: After::Open,
             };
@@ -133,6 +140,10 @@ struct Served<'a> {
     /// Bytes that have arrived in all.
     received: u64,
     requests: Requests,
+    /// How far its login is.
+    entry: Entry,
+    /// What was said on it, as far as its requests refer to it.
+    state: ConnectionState,
     /// What is to be sent.
     out: Vec<u8>,
     /// What happens when it is sent.
@@ -185,6 +196,7 @@ impl Served<'_> {
         // Who speaks first is known by its address, which the log may tell a little after the accept.
         let Some(caller) = self.caller().await else { return Ok(()) };
         if let Some(talk) = self.outside.desk.greeting(&caller, &caller.peer.to_string()) {
+            self.state.exchange(&[], &talk.response);
             self.out.extend_from_slice(&talk.response);
             self.ending = talk.after;
             self.flush()?;
@@ -265,7 +277,10 @@ impl Served<'_> {
 
     fn answer(&mut self, caller: &Caller, peer: &str, request: &[u8]) {
         let desk = &self.outside.desk;
-        let Answer { talk, matched, .. } = desk.answer(caller, peer, request);
+        let protocol = self.requests.protocol().unwrap_or_default();
+        let login = desk.log_in(caller, peer, protocol, &mut self.entry, request);
+        let Answer { talk, matched, .. } =
+            login.unwrap_or_else(|| desk.answer(caller, peer, request, &self.state));
         let Some(talk) = talk else {
             self.outside.logger.info(format_args!("a call to {peer} is not answered: {}", matched.reason));
             self.ending = After::Close;
@@ -273,11 +288,35 @@ impl Served<'_> {
         };
         let told = self.requests.told_to_continue();
         let response = if told { framing::without_continue(&talk.response) } else { &talk.response };
-        self.out.extend_from_slice(response);
+        let response = self.fitted(protocol, request, &talk.request, response);
+        self.out.extend_from_slice(&response);
         self.ending = talk.after;
-        if self.requests.protocol() == Some(Protocol::Http) && framing::switches(request, &talk.response) {
+        if protocol == Protocol::Http && framing::switches(request, &talk.response) {
             self.requests.speak(Protocol::Raw);
         }
+    }
+
+    /// The response to a recorded request as it has to be to answer this one, on this connection.
+    fn fitted<'b>(
+        &mut self,
+        protocol: Protocol,
+        request: &[u8],
+        recorded: &[u8],
+        response: &'b [u8],
+    ) -> Cow<'b, [u8]> {
+        // What these say stands for itself.
+        if matches!(protocol, Protocol::Http | Protocol::FastCgi | Protocol::Raw) {
+            return Cow::Borrowed(response);
+        }
+        let mut response = match koala_protocol::fit_response(request, recorded, response) {
+            Some(fitted) => Cow::Owned(fitted),
+            None => Cow::Borrowed(response),
+        };
+        if let Some(fitted) = self.state.fit_response(request, &response) {
+            response = Cow::Owned(fitted);
+        }
+        self.state.exchange(request, &response);
+        response
     }
 
     fn refuse(&mut self, caller: &Caller, peer: &str, request: &[u8], reason: String) {

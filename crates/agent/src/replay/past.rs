@@ -9,8 +9,10 @@ use koala_session::model::Session;
 
 use crate::manifest::ManifestError;
 use crate::recording::{Recording, Warning};
+use crate::replay::history::{History, Referred};
+use crate::replay::login::{Login, Who};
 use crate::replay::names::Names;
-use crate::replay::redis;
+use crate::replay::set_up;
 use crate::replay::talks::{DATAGRAMS, Talk, Talks};
 
 /// The most greetings that are kept of one peer.
@@ -25,6 +27,8 @@ pub struct PeerFacts {
     pub failures: BTreeMap<String, u64>,
     /// What it said before it was asked, connection by connection.
     pub greetings: Vec<Arc<Talk>>,
+    /// Who has logged in there, and how.
+    pub logins: BTreeMap<Who, Arc<Login>>,
 }
 
 impl PeerFacts {
@@ -44,8 +48,11 @@ pub struct Past {
     pub boot: Vec<Arc<Talk>>,
     /// The calls of sessions that overlap, by group.
     pub groups: HashMap<String, Vec<Arc<Talk>>>,
-    /// Commands that set a connection up, in whatever session they were recorded, by their bytes.
-    pub set_up: HashMap<Vec<u8>, Arc<Talk>>,
+    /// Requests that set a connection up, in whatever session they were recorded, by whom they were sent to and what
+    /// they are known by ([`set_up::key`]).
+    pub set_up: HashMap<(String, Vec<u8>), Arc<Talk>>,
+    /// What recorded calls refer to of what their connections were told in other sessions.
+    pub referred: Referred,
     /// Peers, by their address in text.
     pub peers: HashMap<String, PeerFacts>,
     /// Peers that have answered datagrams, in text.
@@ -68,14 +75,22 @@ impl Past {
     /// [`ManifestError`] if there is none.
     pub fn load(directory: &Path) -> Result<Self, ManifestError> {
         let mut past = Self::default();
-        let warnings = Recording::open(directory)?.read(|_, session| past.add(&session))?;
+        let mut history = History::default();
+        let warnings = Recording::open(directory)?.read(|_, session| {
+            history.add(&session);
+            past.add(&session);
+        })?;
         past.warnings = warnings;
+        past.referred = history.referred();
+        for talk in past.boot.iter_mut().chain(past.groups.values_mut().flatten()) {
+            Arc::make_mut(talk).refer(&past.referred);
+        }
         Ok(past)
     }
 
     /// Adds a session.
     pub fn add(&mut self, session: &Session) {
-        let Talks { talks, failed, protocols, names } = Talks::of(session);
+        let Talks { talks, failed, logins, protocols, names } = Talks::of(session);
         self.names.complete(names);
         let boot = session.call_from_inbound.is_none();
         if !boot {
@@ -95,8 +110,11 @@ impl Past {
             let greets = talk.request.is_empty()
                 && talk.first
                 && protocol.is_none_or(|protocol| *protocol == Protocol::MySql);
-            let sets_up = protocol == Some(&Protocol::Redis) && redis::sets_up(&talk.request);
-            let kept = boot || !session.overlap_group.is_empty() || greets || sets_up;
+            let sets_up = match protocol {
+                Some(Protocol::Redis | Protocol::MySql | Protocol::Postgres) => set_up::key(&talk.request),
+                _ => None,
+            };
+            let kept = boot || !session.overlap_group.is_empty() || greets || sets_up.is_some();
             if !kept {
                 continue;
             }
@@ -104,13 +122,21 @@ impl Past {
             if greets && facts.greetings.len() < GREETINGS {
                 facts.greetings.push(talk.clone());
             }
-            if sets_up {
-                self.set_up.entry(talk.request.clone()).or_insert_with(|| talk.clone());
+            if let Some(key) = sets_up {
+                self.set_up.entry((talk.peer.clone(), key)).or_insert_with(|| talk.clone());
             }
             if boot {
                 self.boot.push(talk);
             } else if !session.overlap_group.is_empty() {
                 self.groups.entry(session.overlap_group.clone()).or_default().push(talk);
+            }
+        }
+        for login in logins {
+            let Some(named) = login.named() else { continue };
+            let known = &mut self.peers.entry(named.peer.clone()).or_default().logins;
+            // One that was refused is of use to those only who have recorded it.
+            if login.succeeded() || !known.contains_key(&login.who) {
+                known.insert(login.who.clone(), login);
             }
         }
         self.protocols.extend(protocols);

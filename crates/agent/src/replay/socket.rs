@@ -3,12 +3,12 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net as unix;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use koala_events::Address;
+use rustix::net::SocketAddrUnix;
 use tokio::io::{Interest, Ready};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -118,7 +118,7 @@ fn none_if_blocked(result: io::Result<usize>) -> io::Result<Option<usize>> {
 
 /// Connects to a unix socket from an abstract name.
 fn connect_unix(path: &str, name: &[u8]) -> io::Result<unix::UnixStream> {
-    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+    use rustix::net::{AddressFamily, SocketFlags, SocketType};
     let socket = rustix::net::socket_with(
         AddressFamily::UNIX,
         SocketType::STREAM,
@@ -140,11 +140,32 @@ pub fn tcp_peer(peer: SocketAddr) -> Address {
 }
 
 /// The address of the peer of a unix connection; [`Address::None`] if it has none.
-pub fn unix_peer(peer: tokio::net::unix::SocketAddr) -> Address {
-    let peer: unix::SocketAddr = peer.into();
-    match (peer.as_abstract_name(), peer.as_pathname()) {
+pub fn unix_peer(stream: &UnixStream) -> Address {
+    // Not what accept(2) has told: what is made of that on the way here knows no abstract names.
+    let Ok(peer) = rustix::net::getpeername(stream) else { return Address::None };
+    let Some(Ok(peer)) = peer.map(SocketAddrUnix::try_from) else { return Address::None };
+    match (peer.abstract_name(), peer.path_bytes()) {
         (Some(name), _) => net::abstract_name(name),
-        (None, Some(path)) => Address::unix(path.as_os_str().as_encoded_bytes()),
+        (None, Some(path)) => Address::unix(path),
         (None, None) => Address::None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_unix_peer_is_known_by_its_abstract_name() {
+        use std::os::linux::net::SocketAddrExt;
+        let name = format!("koala-test-{}", std::process::id());
+        let address = unix::SocketAddr::from_abstract_name(&name).unwrap();
+        let listener = unix::UnixListener::bind_addr(&address).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let listener = tokio::net::UnixListener::from_std(listener).unwrap();
+        let (_client, local) = Socket::connect(&SutAddr::Unix(format!("@{name}"))).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        assert_eq!(unix_peer(&stream), local);
+        assert_ne!(local, Address::None);
     }
 }

@@ -1,13 +1,15 @@
 //! Recorded calls, and which of them answers a request.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use koala_matcher::{Decision, Index, RecordedCall, Strategy};
-use koala_protocol::Protocol;
+use koala_matcher::{Decision, Index, RecordedCall, RecordedTalk, Strategy};
+use koala_protocol::{ConnectionState, Protocol};
 use koala_session::model::{Action, CallOutbound, Connection, Matched, Session};
 
 use crate::net;
+use crate::replay::history::Referred;
+use crate::replay::login::Login;
 use crate::replay::names::Names;
 use crate::replay::{dns, framing};
 
@@ -43,6 +45,8 @@ pub struct Talk {
     pub after: After,
     /// Whether it was the first on its connection, in its session.
     pub first: bool,
+    /// What the request refers to of what its connection was told before.
+    pub state: Arc<ConnectionState>,
 }
 
 impl Talk {
@@ -58,8 +62,29 @@ impl Talk {
             datagrams: Vec::new(),
             after: After::Open,
             first: false,
+            state: Arc::default(),
         }
     }
+
+    /// Takes what the request refers to, where the whole recording tells it.
+    pub fn refer(&mut self, referred: &Referred) {
+        if let Some(state) = referred.get(&(self.session_id.clone(), self.action_index)) {
+            self.state = state.clone();
+        }
+    }
+}
+
+/// A request on a connection that the program has opened.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The connection's number.
+    pub connection: u64,
+    /// Who is asked, as an address in text.
+    pub peer: &'a str,
+    /// The bytes.
+    pub request: &'a [u8],
+    /// What was said on the connection before.
+    pub state: &'a ConnectionState,
 }
 
 /// A connect that failed in the recording.
@@ -80,6 +105,8 @@ pub struct Talks {
     pub talks: Vec<Talk>,
     /// Those whose connect failed.
     pub failed: Vec<FailedConnect>,
+    /// The logins among them.
+    pub logins: Vec<Arc<Login>>,
     /// Addresses of peers, and the protocol spoken with them.
     pub protocols: HashMap<String, Protocol>,
     /// The names that were looked up.
@@ -114,7 +141,16 @@ impl Talks {
     pub fn of(session: &Session) -> Self {
         let mut found = Self { names: Names::of(session), ..Self::default() };
         // The last talk on each connection.
+        let mut states: HashMap<u64, ConnectionState> = HashMap::new();
+        for connection in &session.connections {
+            let protocol = Protocol::from_name(&connection.protocol);
+            if matches!(protocol, Protocol::MySql | Protocol::Postgres | Protocol::Redis) {
+                states.insert(connection.connection_id, ConnectionState::default());
+            }
+        }
         let mut last: HashMap<u64, usize> = HashMap::new();
+        // All of them.
+        let mut of_connection: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
         for action in &session.actions {
             let Action::CallOutbound(call) = action else { continue };
             let peer = peer_of(call, &session.connections);
@@ -141,6 +177,12 @@ impl Talks {
             }
             if known {
                 last.insert(call.connection_id, found.talks.len());
+                of_connection.entry(call.connection_id).or_default().push(found.talks.len());
+            }
+            let mut state = Arc::default();
+            if let Some(known) = states.get_mut(&call.connection_id).filter(|_| known) {
+                state = Arc::new(known.referred(&call.request));
+                known.exchange(&call.request, &call.response);
             }
             found.talks.push(Talk {
                 session_id: session.session_id.clone(),
@@ -152,6 +194,7 @@ impl Talks {
                 datagrams: call.datagrams.clone(),
                 after: ended(&call.error),
                 first: previous.is_none(),
+                state,
             });
         }
         for connection in &session.connections {
@@ -165,6 +208,10 @@ impl Talks {
             {
                 talk.after = ended(&connection.end);
             }
+        }
+        for places in of_connection.values() {
+            let login = Login::begins(places.iter().filter_map(|place| found.talks.get(*place)));
+            found.logins.extend(login.map(Arc::new));
         }
         for talk in &mut found.talks {
             let http = found.protocols.get(&talk.peer) == Some(&Protocol::Http);
@@ -269,14 +316,17 @@ impl Book {
             .map(|(place, _)| place)
             .collect();
         let requests: Vec<_> = talks.iter().map(|talk| dns::without_id(&talk.peer, &talk.request)).collect();
-        let index =
-            Index::new(
-                matching.strategy,
-                talks.iter().zip(&requests).filter(|(talk, _)| !talk.request.is_empty()).map(
-                    |(talk, request)| RecordedCall { peer: &talk.peer, request, connection: talk.socket },
-                ),
-            )
-            .with_threshold(matching.threshold);
+        let index = Index::of_talks(
+            matching.strategy,
+            talks.iter().zip(&requests).filter(|(talk, _)| !talk.request.is_empty()).map(
+                |(talk, request)| RecordedTalk {
+                    call: RecordedCall { peer: &talk.peer, request, connection: talk.socket },
+                    response: &talk.response,
+                    state: &talk.state,
+                },
+            ),
+        )
+        .with_threshold(matching.threshold);
         Self { talks, index, asked }
     }
 
@@ -285,10 +335,10 @@ impl Book {
         &self.talks
     }
 
-    /// The recorded call that `request` to `peer` on a connection corresponds to. `replayed` is the id of the session
-    /// that asks.
-    pub fn find(&mut self, connection: u64, peer: &str, request: &[u8], replayed: &str) -> Answer {
-        let decision = self.index.find_on(connection, peer, &dns::without_id(peer, request));
+    /// The recorded call that a request corresponds to. `replayed` is the id of the session that asks.
+    pub fn find(&mut self, asked: &Asked<'_>, replayed: &str) -> Answer {
+        let Asked { connection, peer, request, state } = *asked;
+        let decision = self.index.find_in(state, connection, peer, &dns::without_id(peer, request));
         let talk_at = |index: Option<usize>| {
             index.and_then(|index| self.asked.get(index)).and_then(|&place| self.talks.get(place))
         };
