@@ -1,6 +1,7 @@
 //! What a session does besides talking on connections: name lookups and appends to files.
 
 use super::{
+    boot::Process,
     contexts::{self, Owner},
     lifecycle::World,
 };
@@ -103,10 +104,14 @@ impl World {
         }
     }
 
-    /// The descriptor of a file was closed. Those who have it by a fork may go on.
+    /// The descriptor of a file was closed. Those who have it by a fork, or are being made and may have it, may go on.
     pub(super) fn file_closed(&mut self, event: &Event<'_>) {
         let Some(file) = self.files.open.get(&event.connection) else { return };
-        let has_heirs = || self.processes.values().any(|process| process.parent == event.process);
+        let is_being_made = |process: &Process| process.made_at > 0 && !process.began;
+        let has_heirs = || {
+            let mut all = self.processes.values();
+            all.any(|process| process.parent == event.process || is_being_made(process))
+        };
         if file.opener == event.process && !has_heirs() {
             self.files.open.remove(&event.connection);
         }

@@ -300,7 +300,10 @@ impl Assembler {
 
     fn adopted(&mut self, event: &Event<'_>) {
         // One that another process of the tree has told of is known better from there.
-        if self.connections.get(event.connection).is_some() {
+        if let Some(connection) = self.connections.get_mut(event.connection) {
+            if !connection.holders.contains(&event.process) {
+                connection.holders.push(event.process);
+            }
             return;
         }
         let addresses = connections::addresses(event.payload);

@@ -222,6 +222,16 @@ fn a_child_goes_on_with_the_files_of_its_parent() {
 }
 
 #[test]
+fn a_program_that_is_started_goes_on_with_the_files_of_whoever_started_it() {
+    let mut program = program();
+    program.event(EventKind::Open, 9, 0, b"/log");
+    program.flagged(flags::EXECUTES).event(EventKind::Fork, 2, 0, b"").close(9);
+    program.process(2).event(EventKind::Process, 2, 0, b"").append(9, "child");
+    let boot = program.finish();
+    assert_eq!(appends(&boot[0])[0].file_name, "/log");
+}
+
+#[test]
 fn threads_that_help_act_for_the_one_open_session() {
     let session = session_of(|program| {
         program.event(EventKind::Open, 9, 0, b"/log").thread(7).append(9, "by a pool").thread(1);
