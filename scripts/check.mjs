@@ -1,7 +1,7 @@
 // `npm run check`: what must hold besides the tests. `npm run check -- --fix` first repairs what tools can repair;
 // names of checks run only those.
 import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { build, locked, targetFolder } from './build.mjs';
 import { readElf } from './lib/elf.mjs';
@@ -114,17 +114,18 @@ async function licences() {
   return command('cargo', 'deny', '--offline', 'check', 'bans', 'licenses', 'sources')();
 }
 
+/** Clippy for a workspace of its own, which a change could otherwise break unnoticed. */
+const apart = (folder) => {
+  const manifest = join(root, folder, 'Cargo.toml');
+  const options = ['--manifest-path', manifest, '--target-dir', join(targetFolder(), basename(folder))];
+  return command('cargo', 'clippy', '--all-targets', ...options, ...locked(), '--', '-D', 'warnings');
+};
+
 const checks = {
   'rust format': command('cargo', 'fmt', '--check'),
   clippy: command('cargo', 'clippy', '--workspace', '--all-targets', ...locked(), '--', '-D', 'warnings'),
-  // A workspace of their own: without this, a change could break them unnoticed.
-  'fuzz targets': command(
-    'cargo',
-    'clippy',
-    ...['--manifest-path', join(root, 'fuzz/Cargo.toml'), '--target-dir', join(targetFolder(), 'fuzz')],
-    ...locked(),
-    ...['--', '-D', 'warnings'],
-  ),
+  'fuzz targets': apart('fuzz'),
+  'model of the event log': apart('crates/events/loom'),
   documentation: async () => {
     const { code } = await run('cargo', ['doc', '--workspace', '--no-deps', '--quiet', ...locked()], {
       env: { RUSTDOCFLAGS: '-D warnings' },

@@ -1,8 +1,8 @@
-// `npm test`: every test there is. `npm test -- rust unit e2e` picks suites; paths of test files pick those files.
+// `npm test`: every test there is. `npm test -- rust model unit e2e` picks suites; paths of test files pick those files.
 import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { build, locked } from './build.mjs';
+import { build, locked, targetFolder } from './build.mjs';
 import { installPackages } from './lib/install.mjs';
 import { root } from './lib/root.mjs';
 import { Failure, main, run } from './lib/run.mjs';
@@ -22,6 +22,15 @@ async function cargoTests() {
   const { stdout, code } = await run('cargo', ['test', '--workspace', '--no-fail-fast', ...locked()], {
     keepOutput: true,
   });
+  return cargoCounts(stdout, code);
+}
+
+/** The model of the event log under loom: a workspace of its own. */
+async function modelTests() {
+  const manifest = ['--manifest-path', join(root, 'crates/events/loom/Cargo.toml')];
+  const target = ['--target-dir', join(targetFolder(), 'loom')];
+  const args = ['test', '--release', ...manifest, ...target, ...locked()];
+  const { stdout, code } = await run('cargo', args, { keepOutput: true });
   return cargoCounts(stdout, code);
 }
 
@@ -53,6 +62,7 @@ async function nodeTests(files, concurrency) {
 
 const suites = {
   rust: cargoTests,
+  model: modelTests,
   unit: () => nodeTests(testFiles('src'), 2),
   // One file at a time: they compare what programs do, and share two cores with the servers that they start.
   e2e: () => nodeTests(testFiles('test'), 1),

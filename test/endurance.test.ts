@@ -23,7 +23,7 @@ const CONNECTIONS = soak ? 2_000_000 : 40_000;
 const GROWTH = 4096;
 
 /** A value of which each request puts two copies into the event log. */
-const LARGE = 'x'.repeat(3000);
+const LARGE = 'x'.repeat(1000);
 
 /** Lets a process run for a twentieth of the time. */
 function slowDown(pid: number): { stop: () => void } {
@@ -152,7 +152,8 @@ for (const overflow of ['drop', 'block'] as const) {
       assert.deepEqual([Events, Bytes, manifest['Gaps'], first.incomplete], [0, 0, 0, false]);
     } else {
       assert.deepEqual([manifest['Gaps'], first.incomplete], [1, true]);
-      assert.ok(Events > 0 && Bytes === response.length - (first.response?.length ?? 0), `${Bytes}`);
+      const unseen = response.length - (first.response?.length ?? 0);
+      assert.ok(Events > 0 && Bytes > 0 && Bytes <= unseen, `${Bytes} of ${unseen}`);
       assert.match(stderr, /LOST: \d+ events.*Incomplete/);
     }
   });

@@ -2,20 +2,27 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { startAgent } from '../src/run/agent.ts';
+import { coveredEnvironment } from '../src/run/program.ts';
+import { makeRuntimeDirectory } from '../src/run/runtime-dir.ts';
 import { Client } from './support/client.ts';
-import { startKoala } from './support/koala.ts';
+import { koala, startKoala } from './support/koala.ts';
 import { commandPath, lacking } from './support/needs.ts';
 import { compiled } from './support/programs.ts';
 import { startRedis } from './support/servers.ts';
 import { type Ended, Running, freePort, processes, temporaryFolder } from './support/system.ts';
 
 const soak = process.env['KOALA_SOAK'] === '1';
+/** Those whose servers and clients are within the program. */
+const local = ['test_select', 'test_httplib', 'test_urllib2_localnet', 'test_subprocess'];
 // The others take minutes.
 const suites = [
-  ['test_select', 'test_httplib', 'test_urllib2_localnet', 'test_subprocess'],
+  local,
   ['test_socket'],
   ...(soak ? [['test_asyncio'], ['test_ssl'], ['test_multiprocessing_fork']] : []),
 ];
+/** How long a suite may take, in milliseconds. */
+const LONGEST = 600_000;
 /** Machines without such sockets let them wait for ever. */
 const ignored = ['*VSOCK*', '*Vsock*'];
 
@@ -37,24 +44,72 @@ function verdicts(output: string): Map<string, string> {
 
 async function recorded(t: TestContext, program: string[]): Promise<Ended> {
   const to = join(await temporaryFolder(t), 'recording');
-  return startKoala(t, ['record', '--to', to, '--', ...program]).end();
+  return startKoala(t, ['record', '--to', to, '--', ...program]).end(LONGEST);
 }
+
+/** Runs a program in a replay of nothing: what is not within itself is refused, and the rest is let through. */
+async function replayed(t: TestContext, program: string[]): Promise<Ended> {
+  const to = join(await temporaryFolder(t), 'recording');
+  await koala(t, ['record', '--to', to, '--', 'true']);
+  const runtime = await makeRuntimeDirectory();
+  const env = { KOALA_INBOUND_ADDR: '127.0.0.1:0', KOALA_OUTBOUND_ADDR: '127.0.0.1:0' };
+  const agent = await startAgent(['replay', '--recording', to], runtime, { ...process.env, ...env });
+  t.after(async () => {
+    await agent.finish().catch(() => undefined);
+    await runtime.remove();
+  });
+  const [path = '', ...args] = program;
+  const covered = coveredEnvironment({
+    path,
+    command: program,
+    mode: 'replay',
+    runtime,
+    env: {},
+    stdio: 'ignore',
+    ownGroup: false,
+  });
+  const ended = await new Running(t, path, args, covered).end(LONGEST);
+  assert.ok((await agent.control.status()).Events > 0, 'it was covered');
+  return ended;
+}
+
+/** The tests whose verdict is another one under koala. */
+function different(bare: Ended, covered: Ended): string[] {
+  const [expected, seen] = [verdicts(bare.stdout), verdicts(covered.stdout)];
+  assert.ok(expected.size > 100, `only ${expected.size} verdicts:\n${bare.stdout.slice(-2000)}`);
+  return [...expected]
+    .filter(([name, verdict]) => seen.get(name) !== verdict)
+    .map(([name, verdict]) => `${name}: ${verdict}, under koala ${seen.get(name) ?? 'missing'}`);
+}
+
+/** The command that runs suites of CPython's. */
+function regression(names: readonly string[]): string[] {
+  const options = ['-m', 'test', '-v', ...ignored.flatMap((pattern) => ['-i', pattern])];
+  return ['/usr/bin/python3', ...options, ...names];
+}
+
+test(
+  `CPython's ${local.join(', ')}, replayed: what is within the program is let through`,
+  { skip: lacking('python3', 'cpython-tests') },
+  async (t) => {
+    const command = regression(local);
+    const [path = '', ...args] = command;
+    const [bare, replay] = await Promise.all([new Running(t, path, args).end(LONGEST), replayed(t, command)]);
+    assert.deepEqual(different(bare, replay), []);
+  },
+);
 
 for (const names of suites) {
   test(`CPython's ${names.join(', ')}`, { skip: lacking('python3', 'cpython-tests') }, async (t) => {
-    const options = ['-m', 'test', '-v', ...ignored.flatMap((pattern) => ['-i', pattern])];
-    const command = ['/usr/bin/python3', ...options, ...names];
+    const command = regression(names);
     const [path = '', ...args] = command;
     // At the same time: they mostly wait.
-    const [bare, koala] = await Promise.all([new Running(t, path, args).end(), recorded(t, command)]);
-    const [expected, seen] = [verdicts(bare.stdout), verdicts(koala.stdout)];
-    assert.ok(expected.size > 100, `only ${expected.size} verdicts:\n${bare.stdout.slice(-2000)}`);
-    const different = [...expected].filter(([name, verdict]) => seen.get(name) !== verdict);
-    assert.deepEqual(
-      different.map(([name, verdict]) => `${name}: ${verdict}, recorded ${seen.get(name) ?? 'missing'}`),
-      [],
-    );
-    assert.equal(koala.code, bare.code);
+    const [bare, covered] = await Promise.all([
+      new Running(t, path, args).end(LONGEST),
+      recorded(t, command),
+    ]);
+    assert.deepEqual(different(bare, covered), []);
+    assert.equal(covered.code, bare.code);
   });
 }
 

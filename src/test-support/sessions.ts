@@ -60,6 +60,8 @@ export function matched(actionIndex: number, more: Partial<Matched> = {}): Match
     Reason: '',
     NearestActionIndex: -1,
     Differences: [],
+    Fields: [],
+    RunnerUp: null,
     ...more,
   };
 }

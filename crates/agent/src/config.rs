@@ -28,6 +28,8 @@ pub enum InboundProtocol {
     /// By its first bytes.
     #[default]
     Auto,
+    /// FastCGI.
+    FastCgi,
     /// HTTP/1.x.
     Http,
     /// No protocol: an answer ends when nothing more comes.
@@ -156,11 +158,12 @@ impl Config {
         Ok(Self {
             inbound_protocol: reader.value(
                 "KOALA_INBOUND_PROTOCOL",
-                "auto, http, raw (fastcgi is not in this version)",
+                "auto, fastcgi, http, raw",
                 default.inbound_protocol,
                 |text| {
                     Some(match text {
                         "auto" => InboundProtocol::Auto,
+                        "fastcgi" => InboundProtocol::FastCgi,
                         "http" => InboundProtocol::Http,
                         "raw" => InboundProtocol::Raw,
                         _ => return None,

@@ -7,13 +7,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, pidfd_open, test_kill_process};
 use serde::{Deserialize, Serialize};
 
 use crate::limits;
@@ -24,6 +25,8 @@ enum Watch {
     Descriptor(OwnedFd),
     /// The start time of the process, in `/proc/<pid>/stat`.
     StartTime(String),
+    /// There was neither a descriptor for it nor one for its file in `/proc`.
+    Number,
     Dead,
 }
 
@@ -33,7 +36,11 @@ impl Watch {
         match pidfd_open(pid, PidfdFlags::empty()) {
             Ok(fd) if limits::are_far_from(fd.as_raw_fd()) => Self::Descriptor(fd),
             Err(Errno::SRCH) => Self::Dead,
-            _ => start_time(pid).map_or(Self::Dead, Self::StartTime),
+            _ => match start_time(pid) {
+                Ok(Some(started)) => Self::StartTime(started),
+                Ok(None) => Self::Dead,
+                Err(_) => Self::Number,
+            },
         }
     }
 
@@ -45,21 +52,36 @@ impl Watch {
                 matches!(poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(0) | Err(_))
             }
             Self::StartTime(started) => {
-                let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-                pid.and_then(start_time).is_some_and(|now| now == *started)
+                let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return false };
+                match start_time(pid) {
+                    Ok(now) => now.as_ref() == Some(started),
+                    Err(_) => exists(pid),
+                }
             }
+            Self::Number => i32::try_from(pid).ok().and_then(Pid::from_raw).is_some_and(exists),
             Self::Dead => false,
         }
     }
 }
 
-/// When a process started, in the kernel's own words; `None` if there is none, or it is a zombie.
-fn start_time(pid: Pid) -> Option<String> {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+/// Whether there is a process with this id, be it that one that had it or another; asks for no descriptor.
+fn exists(pid: Pid) -> bool {
+    test_kill_process(pid) != Err(Errno::SRCH)
+}
+
+/// When a process started, in the kernel's own words; `None` if there is none, or it is a zombie. To take one for dead
+/// that lives would be its end: its places in the event log would be given to others. So where this can't be told (no
+/// descriptor is left, say), it is an error.
+fn start_time(pid: Pid) -> io::Result<Option<String>> {
+    let stat = match fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())) {
+        Ok(stat) => stat,
+        Err(error) if !exists(pid) || error.raw_os_error() == Some(libc::ESRCH) => return Ok(None),
+        Err(error) => return Err(error),
+    };
     // The name of the program, in parentheses, may itself hold spaces and parentheses.
-    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
-    let state = fields.next()?;
-    (state != "Z").then(|| fields.nth(18).map(str::to_owned))?
+    let mut fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_ascii_whitespace();
+    let started = (fields.next() != Some("Z")).then(|| fields.nth(18).map(str::to_owned));
+    Ok(started.flatten())
 }
 
 /// A program that is not recorded, though the recorded program has executed it.
@@ -142,10 +164,10 @@ impl Watches {
         }
     }
 
-    /// The id by which the agent knows the process that calls itself `pid`.
-    fn real(&self, pid: u32) -> u32 {
-        let found = if self.nested { find_nested(pid, None) } else { None };
-        found.unwrap_or(pid)
+    /// The id by which the agent knows the process that calls itself `pid`; an error where that can't be told now.
+    fn real(&self, pid: u32) -> io::Result<u32> {
+        let found = if self.nested { find_nested(pid, None)? } else { None };
+        Ok(found.unwrap_or(pid))
     }
 }
 
@@ -173,7 +195,11 @@ impl Processes {
     pub fn made(&self, number: u64, maker: u64, pid: u32) {
         let mut watches = self.watches();
         let real = match watches.known.get(&maker) {
-            Some(maker) if maker.real != maker.pid => find_nested(pid, Some(maker.real)),
+            Some(maker) if maker.real != maker.pid => match find_nested(pid, Some(maker.real)) {
+                Ok(real) => real,
+                // It will be met in the log.
+                Err(_) => return,
+            },
             _ => Some(pid),
         };
         let own = watches.known.get(&number).map_or(0, |known| known.pid);
@@ -200,8 +226,7 @@ impl Processes {
             known.pid = pid;
             let real = known.real;
             watches.nested |= real != 0 && real != pid;
-        } else {
-            let real = watches.real(pid);
+        } else if let Ok(real) = watches.real(pid) {
             watches.watch(number, pid, real);
         }
         watches.replace_earlier(number);
@@ -216,8 +241,9 @@ impl Processes {
         let mut watches = self.watches();
         for (number, pid) in seen {
             watches.unheard.remove(&number);
-            if !watches.known.contains_key(&number) {
-                let real = watches.real(pid);
+            if !watches.known.contains_key(&number)
+                && let Ok(real) = watches.real(pid)
+            {
                 watches.watch(number, pid, real);
             }
         }
@@ -288,18 +314,34 @@ pub fn parent(pid: u32) -> Option<u32> {
 }
 
 /// The process that is called `pid` in a pid namespace below the agent's, as the agent sees it; if `maker` is given,
-/// the one that that process has made. The youngest, if there are several.
-fn find_nested(pid: u32, maker: Option<u32>) -> Option<u32> {
-    let ids =
-        fs::read_dir("/proc").ok()?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
-    let is_it = |real: &u32| {
-        let status = fs::read_to_string(format!("/proc/{real}/status")).unwrap_or_default();
+/// the one that that process has made. The youngest, if there are several; `None` if there is none.
+///
+/// # Errors
+///
+/// Where `/proc` can't be read: no descriptor is left, say. That there is no such process is not said by that.
+fn find_nested(pid: u32, maker: Option<u32>) -> io::Result<Option<u32>> {
+    let mut youngest = None;
+    for entry in fs::read_dir("/proc")? {
+        let Some(real) = entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        let status = match fs::read_to_string(format!("/proc/{real}/status")) {
+            Ok(status) => status,
+            Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::MFILE | Errno::NFILE)) => {
+                return Err(error);
+            }
+            // It has just ended, or is none of ours.
+            Err(_) => continue,
+        };
         let line = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
         let mut ids = line("NSpid:").split_ascii_whitespace().skip(1);
-        ids.any(|id| id.parse() == Ok(pid))
-            && maker.is_none_or(|maker| line("PPid:").trim().parse() == Ok(maker))
-    };
-    ids.filter(is_it).max()
+        let is_it = ids.any(|id| id.parse() == Ok(pid))
+            && maker.is_none_or(|maker| line("PPid:").trim().parse() == Ok(maker));
+        if is_it {
+            youngest = youngest.max(Some(real));
+        }
+    }
+    Ok(youngest)
 }
 
 #[cfg(test)]
@@ -367,9 +409,18 @@ mod tests {
     #[test]
     fn start_times_tell_processes_apart() {
         let own = Pid::from_raw(std::process::id() as i32).unwrap();
-        let watch = Watch::StartTime(start_time(own).unwrap());
+        let watch = Watch::StartTime(start_time(own).unwrap().unwrap());
         assert!(watch.is_alive(std::process::id()));
         assert!(!Watch::StartTime("0".to_owned()).is_alive(std::process::id()));
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = child.id();
+        let id = Pid::from_raw(pid as i32).unwrap();
+        while start_time(id).unwrap().is_some() {
+            std::thread::yield_now();
+        }
+        assert!(Watch::Number.is_alive(pid), "as far as its number tells");
+        child.wait().unwrap();
+        assert!(start_time(id).unwrap().is_none() && !Watch::Number.is_alive(pid));
     }
 
     #[test]

@@ -509,9 +509,9 @@ impl Assembler {
         if let Some(connection) = self.connections.get_mut(connection) {
             if lacking {
                 self.world.mark_gap(connection);
-            } else {
-                connection.totals.passed_over();
             }
+            // The kernel counts what is known to be missing as well: later sessions do not lack it.
+            connection.totals.passed_over();
             connection.conversation.gap();
         }
     }

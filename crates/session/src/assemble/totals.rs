@@ -41,7 +41,7 @@ impl Totals {
         self.recorded.received = self.recorded.received.saturating_add(bytes as u64);
     }
 
-    /// What crosses is passed over on purpose from here on: the counts say nothing any more.
+    /// Bytes that are known of are not in the log, on purpose or for want of room: the counts say nothing any more.
     pub(super) fn passed_over(&mut self) {
         self.recorded = Counts { sent: u64::MAX, received: u64::MAX };
     }

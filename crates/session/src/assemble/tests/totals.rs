@@ -35,6 +35,17 @@ fn bytes_that_only_the_kernel_counts_are_a_gap() {
 }
 
 #[test]
+fn what_is_known_to_be_missing_is_not_counted_against_a_later_session() {
+    let mut program = program();
+    program.accept(1).receive(1, GET).send(1, "HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\npart");
+    program.flagged(flags::GAP_BEFORE).receive(1, GET).send(1, OK);
+    program.event(EventKind::Close, 1, 0, &totals(3 * OK.len() + 99, 2 * GET.len()));
+    let incomplete: Vec<bool> = program.delivered().iter().map(|session| session.incomplete).collect();
+    assert_eq!(incomplete, [true, false]);
+    assert_eq!(program.assembler.gaps(), 1);
+}
+
+#[test]
 fn a_smaller_count_is_none() {
     let mut program = program();
     program.accept(1).receive(1, GET).send(1, OK).event(EventKind::Close, 1, 0, &totals(0, 0));
