@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { createSocket } from 'node:dgram';
 import { existsSync } from 'node:fs';
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { Client, parts } from './support/client.ts';
@@ -10,7 +10,7 @@ import { record, replay, stop } from './support/koala.ts';
 import { lacking } from './support/needs.ts';
 import { compiled, programFile } from './support/programs.ts';
 import { type Raw, readRaw } from './support/recording.ts';
-import { freePort, temporaryFolder } from './support/system.ts';
+import { Running, freePort, temporaryFolder, until } from './support/system.ts';
 
 /** A server that answers each datagram with itself. */
 async function startEcho(t: TestContext): Promise<{ port: number; heard: string[]; stop(): Promise<void> }> {
@@ -212,7 +212,9 @@ for (const compiler of ['gcc', 'musl-gcc']) {
       }
       client.close();
       await stop(running);
-      const sessions = await requests(recording);
+      // Those that wait for a child are delivered later.
+      const id = (session: Raw): string => String(session['SessionId']);
+      const sessions = (await requests(recording)).toSorted((a, b) => (id(a) < id(b) ? -1 : 1));
       const appended = sessions.map((session) =>
         actions(session).map((one) => [
           one['ActionType'],
@@ -237,4 +239,44 @@ for (const compiler of ['gcc', 'musl-gcc']) {
       assert.equal(code, 0, stdout + stderr);
     },
   );
+}
+
+/** What is sent to `/dev/log`, where the test may make that; nobody else is to have it. */
+async function startSystemLog(t: TestContext): Promise<Running | undefined> {
+  if (process.getuid?.() !== 0 || existsSync('/dev/log') || lacking('python3')) return undefined;
+  const script = [
+    'import os, socket',
+    's = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)',
+    's.bind("/dev/log")',
+    'while True: print(s.recv(65536).decode(), flush=True)',
+  ];
+  t.after(() => rm('/dev/log', { force: true }));
+  const running = new Running(t, '/usr/bin/python3', ['-c', script.join('\n')]);
+  await until('/dev/log', () => existsSync('/dev/log'));
+  return running;
+}
+
+for (const compiler of ['gcc', 'musl-gcc']) {
+  test(`messages to the system's log (${compiler})`, { skip: lacking(compiler) }, async (t) => {
+    const system = await startSystemLog(t);
+    const recording = join(await temporaryFolder(t), 'recording');
+    const port = await freePort();
+    const program = [compiled('deeds', compiler), 'serve', String(port), '/nowhere'];
+    const running = await record(t, { to: recording, program, port });
+    const client = await Client.connect(port);
+    await client.http('GET', '/log');
+    client.close();
+    await stop(running);
+    const sent = actions((await requests(recording))[0] ?? {});
+    const peers = new Set(sent.map((one) => (one['UnixAddr'] as Raw)['Name']));
+    const [first, ...others] = sent.map((one) => `${String(one['ActionType'])} ${text(one['Content'])}`);
+    assert.match(first ?? '', /^SendUDP <12>log: No such file or directory$/);
+    assert.deepEqual(others, [`SendUDP <142>${'7'.padStart(2000)}`, 'SendUDP <19>not a %s']);
+    assert.deepEqual([...peers], ['/dev/log']);
+    if (system) await until('the message', () => system.stdout.includes('not a %s'));
+    const heard = system?.stdout;
+    const green = await replay(t, recording, program);
+    assert.equal(green.code, 0, green.stdout + green.stderr);
+    assert.equal(system?.stdout, heard, 'a replay says nothing to the system');
+  });
 }

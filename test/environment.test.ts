@@ -115,8 +115,8 @@ test('nonsense starts no replay', { skip }, async (t) => {
   client.close();
   assert.equal((await stop(recording)).code, 0);
   // The command line sets the others itself.
-  const own = ['KOALA_MODE', 'KOALA_RECORD_TO_DIR'];
-  for (const [variable, value] of nonsense.filter(([name]) => !own.includes(name))) {
+  const own = new Set(['KOALA_MODE', 'KOALA_RECORD_TO_DIR']);
+  for (const [variable, value] of nonsense.filter(([name]) => !own.has(name))) {
     const { code, stdout, stderr } = await koala(t, ['replay', folder, '--', ...program], {
       [variable]: value,
     });

@@ -17,11 +17,11 @@ const skip = lackingAny('gcc');
 const whole = (
   'send sendto write writev sendmsg sendmmsg sendfile receive recvmmsg peek ' +
   'system-call reuse dup fork exec shell rights half reset nonblocking fast-open zero-copy threads ' +
-  'unix mapped unclosed'
+  'unix mapped unclosed vfork spawn dprintf splice stdio stdio-unbuffered'
 ).split(' ');
 
 /** Of what the recording may say only that it lacks bytes. */
-const gaps = 'dprintf splice thrown-away unseen-send unseen-receive'.split(' ');
+const gaps = 'thrown-away unseen-send unseen-receive'.split(' ');
 
 const program = (): string => compiled(programPath('sockets'));
 

@@ -6,7 +6,7 @@
 //   GET /pg/none/N      no row                              GET /mysql/write/N    inserts a row, prepared
 //
 // SETTINGS is JSON with one of `postgres` and `mysql`, and `port`. REGRESSION=value asks for another row,
-// REGRESSION=table asks another table. Ends on SIGTERM.
+// REGRESSION=table asks another table, REGRESSION=database logs in to another database. Ends on SIGTERM.
 import { createServer } from 'node:http';
 import mysql from 'mysql2/promise';
 import { Pool } from 'pg';
@@ -21,7 +21,7 @@ const account = ({ port, user, password, database }) => ({
   port,
   user,
   password,
-  database,
+  database: regression === 'database' ? 'other' : database,
 });
 
 function byPostgres() {

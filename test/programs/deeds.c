@@ -1,7 +1,8 @@
 /* A server of HTTP that appends to a log in one way or another, by itself or by a child: `deeds serve PORT LOG`. The path
- * of a request names the way. `deeds say TEXT` writes the text to its standard output by one system call. */
+ * of a request names the way; `/log` logs to the system's log instead. `deeds say TEXT` writes the text to its standard output by one system call. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
@@ -12,6 +13,7 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
+#include <syslog.h>
 #include <unistd.h>
 
 extern char **environ;
@@ -111,7 +113,16 @@ int main(int count, char **arguments)
             request[size] = 0;
             snprintf(way, sizeof way, "%.*s", (int)strcspn(request + 5, " "), request + 5);
             int written = snprintf(text, sizeof text, "by %s\n", way);
-            if (strchr("sflv", way[0]))
+            if (strcmp(way, "log") == 0) {
+                errno = ENOENT;
+                syslog(LOG_WARNING, "%s: %m", way);
+                openlog("deeds", LOG_NDELAY | LOG_PID, LOG_LOCAL1);
+                setlogmask(LOG_UPTO(LOG_INFO));
+                syslog(LOG_INFO, "%2000d", 7);
+                syslog(LOG_DEBUG, "nobody asks for it");
+                syslog(LOG_MAIL | LOG_ERR, "not a %%s");
+                closelog();
+            } else if (strchr("sflv", way[0]))
                 append_by_child(way, text);
             else
                 append(way, text, (size_t)written);

@@ -28,6 +28,7 @@
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <syslog.h>
 #include <unistd.h>
 #include <wordexp.h>
 
@@ -794,6 +795,33 @@ WAY(vdprintf_bad) { return with_list(f, 0, -1, "%s", "text"); }
 WAY(vdprintf_chk_socket) { return with_list(f, 1, connected(), "%s", "text"); }
 WAY(vdprintf_chk_bad) { return with_list(f, 1, -1, "%s", "text"); }
 
+/* The system's log. */
+typedef void opens_log(const char *, int, int);
+typedef void logs(int, const char *, ...);
+typedef void logs_chk(int, int, const char *, ...);
+typedef void logs_list(int, const char *, va_list);
+typedef void logs_list_chk(int, int, const char *, va_list);
+WAY(openlog_late) { CALL(opens_log *, "errno", 0, LOG_LOCAL0); return 0; }
+WAY(openlog_now) { CALL(opens_log *, "errno", LOG_NDELAY | LOG_PID, LOG_USER); return 0; }
+WAY(syslog_good) { CALL(logs *, LOG_DEBUG, "%s: %m", "test of koala"); return 0; }
+WAY(syslog_masked) { setlogmask(LOG_MASK(LOG_ERR)); CALL(logs *, LOG_DEBUG, "%s", "test of koala"); return 0; }
+WAY(syslog_chk_good) { CALL(logs_chk *, LOG_DEBUG, 1, "%s", "test of koala"); return 0; }
+static long log_with_list(void *f, int checked, const char *format, ...)
+{
+    va_list list;
+    va_start(list, format);
+    if (checked)
+        CALL(logs_list_chk *, LOG_DEBUG, 1, format, list);
+    else
+        CALL(logs_list *, LOG_DEBUG, format, list);
+    int error = errno;
+    va_end(list);
+    errno = error;
+    return 0;
+}
+WAY(vsyslog_good) { return log_with_list(f, 0, "%s", "test of koala"); }
+WAY(vsyslog_chk_good) { return log_with_list(f, 1, "%s", "test of koala"); }
+
 /* Names. */
 typedef int looks_up(const char *, const char *, const struct addrinfo *, struct addrinfo **);
 static const struct addrinfo numeric = { .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM };
@@ -865,8 +893,8 @@ typedef int questions(const unsigned char *, int, unsigned char *, int);
 typedef int questions_by(void *, const unsigned char *, int, unsigned char *, int);
 static unsigned char answer[512];
 WAY(query_none) { return CALL(queries *, NO_NAME, 1, 1, answer, sizeof answer); }
-WAY(question_small) { return CALL(questions *, answer, 0, answer, 4); }
 #ifdef __GLIBC__
+WAY(question_small) { return CALL(questions *, answer, 0, answer, 4); }
 static struct __res_state state;
 WAY(query_by_none) { res_ninit(&state); return CALL(queries_by *, &state, NO_NAME, 1, 1, answer, sizeof answer); }
 WAY(question_by_small) { res_ninit(&state); return CALL(questions_by *, &state, answer, 0, answer, 4); }
@@ -996,6 +1024,11 @@ static const struct {
     { "__dprintf_chk", { dprintf_chk_socket, dprintf_chk_bad } },
     { "vdprintf", { vdprintf_socket, vdprintf_bad } },
     { "__vdprintf_chk", { vdprintf_chk_socket, vdprintf_chk_bad } },
+    { "openlog", { openlog_late, openlog_now } },
+    { "syslog", { syslog_good, syslog_masked } },
+    { "__syslog_chk", { syslog_chk_good } },
+    { "vsyslog", { vsyslog_good } },
+    { "__vsyslog_chk", { vsyslog_chk_good } },
     { "getaddrinfo", { getaddrinfo_good, getaddrinfo_local, getaddrinfo_none, getaddrinfo_flags } },
     { "freeaddrinfo", { freeaddrinfo_good } },
 #ifdef __GLIBC__

@@ -15,8 +15,8 @@ use crate::operation::resolve::{
 };
 use crate::operation::transfer;
 use crate::operation::{
-    accept, close, connect, datagram, duplicate, file, listen, many, peer, process, send_file, shutdown,
-    socket, splice, stream, system_call, totals, wait,
+    accept, close, connect, cookie, datagram, duplicate, file, listen, many, peer, process, send_file,
+    shutdown, socket, splice, stream, syslog, system_call, totals, wait,
 };
 use crate::symbol::{Symbol, Unavailable};
 use crate::sys::{IoVec, Message, MessageEntry, net, nr};
@@ -386,6 +386,13 @@ hooks! {
         = |real| datagram::bind(fd, || real(fd, name, length));
 }
 
+// Messages to the system's log.
+hooks! {
+    /// openlog(3)
+    fn openlog(name: *const c_char, options: c_int, facility: c_int)
+        = |real| syslog::open(options, facility, |options| real(name, options, facility));
+}
+
 // Files.
 hooks! {
     /// open(2). Variadic in C, like fcntl.
@@ -444,10 +451,10 @@ hooks! {
         = |real| file::reopen_stream(path, mode, |path| real(path, mode, stream));
     /// fileno(3)
     fn fileno(stream: *mut c_void) -> c_int
-        = |real| stream::number(stream, || file::number(stream, || real(stream)));
+        = |real| cookie::number(stream, || real(stream));
     /// fileno(3), without a lock
     fn fileno_unlocked(stream: *mut c_void) -> c_int
-        = |real| stream::number(stream, || file::number(stream, || real(stream)));
+        = |real| cookie::number(stream, || real(stream));
 }
 
 // Names.
@@ -544,8 +551,9 @@ mod jumps {
     use core::arch::naked_asm;
     use core::ffi::{c_char, c_int, c_void};
 
-    use super::{Symbol, process, stream};
+    use super::{Symbol, process, stream, syslog};
     use crate::operation::load;
+    use crate::sys;
 
     /// thread.c calls these by names that no program has.
     #[unsafe(no_mangle)]
@@ -578,6 +586,10 @@ mod jumps {
         fn koala_dprintf_chk();
         fn koala_vdprintf();
         fn koala_vdprintf_chk();
+        fn koala_syslog();
+        fn koala_syslog_chk();
+        fn koala_vsyslog();
+        fn koala_vsyslog_chk();
     }
 
     /// Declares exports that jump to a C function: its variadic arguments stay where they are.
@@ -610,20 +622,32 @@ mod jumps {
         vdprintf => koala_vdprintf;
         /// vdprintf(3), fortified
         __vdprintf_chk => koala_vdprintf_chk;
+        /// syslog(3)
+        syslog => koala_syslog;
+        /// syslog(3), fortified
+        __syslog_chk => koala_syslog_chk;
+        /// vsyslog(3)
+        vsyslog => koala_vsyslog;
+        /// vsyslog(3), fortified
+        __vsyslog_chk => koala_vsyslog_chk;
     }
 
-    /// The functions of libc that dprintf is made of.
+    /// The functions of libc that dprintf and syslog are made of.
     #[unsafe(no_mangle)]
     extern "C" fn koala_function(which: c_int) -> *mut c_void {
         static VDPRINTF: Symbol = Symbol::new(c"vdprintf");
         static VDPRINTF_CHK: Symbol = Symbol::new(c"__vdprintf_chk");
         static VSNPRINTF: Symbol = Symbol::new(c"vsnprintf");
         static VSNPRINTF_CHK: Symbol = Symbol::new(c"__vsnprintf_chk");
+        static VSYSLOG: Symbol = Symbol::new(c"vsyslog");
+        static VSYSLOG_CHK: Symbol = Symbol::new(c"__vsyslog_chk");
         match which {
             0 => VDPRINTF.address(),
             1 => VDPRINTF_CHK.address(),
             2 => VSNPRINTF.address(),
-            _ => VSNPRINTF_CHK.address(),
+            3 => VSNPRINTF_CHK.address(),
+            4 => VSYSLOG.address(),
+            _ => VSYSLOG_CHK.address(),
         }
     }
 
@@ -636,6 +660,25 @@ mod jumps {
     unsafe extern "C" fn koala_print(fd: c_int, text: *const u8, length: c_int) -> c_int {
         // SAFETY: thread.c calls it with a text of this length.
         unsafe { stream::print(fd, text, length) }
+    }
+
+    #[unsafe(no_mangle)]
+    extern "C" fn koala_is_logged(priority: c_int) -> bool {
+        syslog::is_followed(priority)
+    }
+
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn koala_logged(priority: c_int, text: *const u8, length: c_int) -> c_int {
+        // SAFETY: thread.c calls it with a text of this length.
+        unsafe { syslog::write(priority, text, length) }
+    }
+
+    #[unsafe(no_mangle)]
+    extern "C" fn koala_errno(set: c_int, value: c_int) -> c_int {
+        if set != 0 {
+            sys::set_errno(value);
+        }
+        sys::errno()
     }
 
     #[unsafe(no_mangle)]

@@ -13,7 +13,8 @@
 //! - `library.rs` is the state of the process: whether koala is active, the log, what happens at `fork`.
 //! - `admission.rs` decides which sessions are recorded when the log is short of room, or a sample is wanted.
 //! - `descriptors.rs` knows what each descriptor is; `thread.rs` what each thread is doing.
-//! - `start.rs` starts the agent, where no command line did.
+//! - `start.rs` starts the agent, where no command line did. `environment.rs` says what is asked for, and gives children
+//!   what they need; `lineage.rs` tells a program where it comes from, and what it inherits.
 //! - `symbol.rs` finds the functions behind the hooks, `sys.rs` makes system calls without libc, `attach.rs`
 //!   gets the log from the agent.
 //!

@@ -5,6 +5,9 @@
 //! 0 where it is started as a child. A process of another id inherited the variable from whoever did not use the
 //! network: it descends from `number` all the same.
 //!
+//! Where the program is started by libc with the environment of its maker (system(3)), several threads of which may do so
+//! at once, `,<number>.<thread>` follows for each of them: the program finds out which thread has made it.
+//!
 //! What follows are connections, and files that are appended to: they keep their numbers. A program that goes on in the
 //! same process has them under the same descriptors, unless something else is there by now, which the identity tells.
 //! One that was started as a child may have them anywhere: it knows them by their identity when it uses them.
@@ -60,7 +63,11 @@ pub(crate) fn read(value: &[u8]) {
     PID.store(pid as u32, Ordering::Relaxed);
     let goes_on = pid != 0 && pid == u64::from(sys::getpid());
     let mut places = INHERITED.iter();
+    let mut makers = Makers::default();
     for part in parts {
+        if let Some([number, thread]) = numbers(part) {
+            makers.consider(number, thread as u32);
+        }
         let Some([fd, entry, identity]) = numbers(part) else { continue };
         if let Some(place) = places.next() {
             place.identity.store(identity, Ordering::Relaxed);
@@ -73,6 +80,61 @@ pub(crate) fn read(value: &[u8]) {
             descriptors::set(fd, Entry::from_bits(entry));
         }
     }
+    if let Some(number) = makers.found() {
+        NUMBER.store(number, Ordering::Relaxed);
+        PID.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Of several numbers, each for the program that a certain thread makes, that of this one.
+#[derive(Default)]
+struct Makers {
+    found: Option<u64>,
+    /// The last whose thread could not be asked for its children, and how many there were.
+    unknown: Option<u64>,
+    count: u32,
+}
+
+impl Makers {
+    fn consider(&mut self, number: u64, thread: u32) {
+        self.count += 1;
+        match sys::is_child_of(thread) {
+            Some(true) => self.found = Some(number),
+            Some(false) => {}
+            None => self.unknown = Some(number),
+        }
+    }
+
+    fn found(self) -> Option<u64> {
+        self.found.or(self.unknown.filter(|_| self.count == 1))
+    }
+}
+
+/// A thread that makes a program with the environment of the process, and the number that is for.
+struct Making {
+    thread: AtomicU32,
+    number: AtomicU64,
+}
+
+/// So many threads can do so at once; the programs of more are told of their process only.
+static MAKING: [Making; 32] = [const { Making { thread: AtomicU32::new(0), number: AtomicU64::new(0) } }; 32];
+
+/// Calls `make` while all are told ([`Heritage::Makers`]) that this thread makes the program of this number.
+pub(crate) fn while_making<T>(number: u64, make: impl FnOnce() -> T) -> T {
+    let thread = sys::gettid();
+    let place = MAKING.iter().find(|place| {
+        let taken = place.thread.compare_exchange(0, thread, Ordering::AcqRel, Ordering::Relaxed);
+        number != 0 && taken.is_ok()
+    });
+    if let Some(place) = place {
+        place.number.store(number, Ordering::Release);
+    }
+    let result = make();
+    if let Some(place) = place {
+        place.number.store(0, Ordering::Release);
+        place.thread.store(0, Ordering::Release);
+    }
+    result
 }
 
 /// What `fd` is, where a process that this one comes from had it.
@@ -92,6 +154,8 @@ pub(crate) enum Heritage<'a> {
     Kept,
     /// All: which of them the program will have is not known.
     All,
+    /// The same; and each thread that makes a program just now may be its maker.
+    Makers,
     /// What [`write_all`] has written.
     Written(&'a [u8]),
 }
@@ -104,8 +168,12 @@ pub(crate) fn write(origin: Origin, heritage: Heritage<'_>, to: &mut [u8]) {
     text.bytes(b".");
     text.hex(u64::from(origin.pid));
     match heritage {
-        Heritage::Kept => text.heirlooms(|fd, entry| stays_open(fd, entry)),
+        Heritage::Kept => text.heirlooms(stays_open),
         Heritage::All => text.heirlooms(|_, entry| is_known(entry)),
+        Heritage::Makers => {
+            text.makers();
+            text.heirlooms(|_, entry| is_known(entry));
+        }
         Heritage::Written(written) => text.bytes(written),
     }
     text.end();
@@ -173,6 +241,19 @@ impl Text<'_> {
                     self.length += 1;
                 }
                 _ => self.full = true,
+            }
+        }
+    }
+
+    fn makers(&mut self) {
+        for making in &MAKING {
+            let (thread, number) =
+                (making.thread.load(Ordering::Acquire), making.number.load(Ordering::Acquire));
+            if thread != 0 && number != 0 {
+                self.bytes(b",");
+                self.hex(number);
+                self.bytes(b".");
+                self.hex(u64::from(thread));
             }
         }
     }
@@ -252,6 +333,31 @@ mod tests {
         }
         read(b"nonsense,1.2.3");
         assert!(told().is_none());
+    }
+
+    #[test]
+    fn who_makes_a_program_is_told_while_it_is_made() {
+        let origin = Origin { number: 1, pid: 0 };
+        let thread = format!(",2a.{:x}", sys::gettid());
+        let text = while_making(0x2a, || written(origin, Heritage::Makers, ROOM));
+        assert!(text.contains(&thread), "{text}");
+        assert!(!while_making(0, || written(origin, Heritage::Makers, ROOM)).contains(&thread));
+        assert!(!written(origin, Heritage::Makers, ROOM).contains(&thread));
+    }
+
+    #[test]
+    fn of_several_makers_the_own_one_is_found() {
+        // No thread of the parent of this process, of which there may be none, has this number.
+        const NOBODY: u32 = 0x7fff_fff0;
+        let mut makers = Makers::default();
+        makers.consider(7, NOBODY);
+        assert_eq!(makers.found(), Some(7), "there is no other");
+        let mut makers = Makers::default();
+        makers.consider(7, NOBODY);
+        makers.consider(8, NOBODY);
+        assert_eq!(makers.found(), None);
+        let found = Makers { found: Some(9), unknown: Some(7), count: 2 };
+        assert_eq!(found.found(), Some(9));
     }
 
     #[test]

@@ -81,8 +81,8 @@ pub(crate) fn start(runtime_dir: &CStr, to: &CStr, is_told_of_mode: bool) -> boo
     if agent(&mut path).is_none() || !is_executable(&path) {
         return false;
     }
-    let mut pid = [0u8; PATH];
-    write_number(sys::getpid(), &mut pid);
+    let (mut digits, mut pid) = ([0u8; 10], [0u8; PATH]);
+    let _ = put(&mut pid, sys::decimal(sys::getpid(), &mut digits).iter());
     let argv: [*const u8; 9] = [
         path.as_ptr(),
         c"record".as_ptr().cast(),
@@ -135,20 +135,6 @@ fn is_executable(path: &[u8; PATH]) -> bool {
     unsafe {
         sys::call(nr::__NR_faccessat, [nr::AT_FDCWD as usize, path.as_ptr() as usize, EXECUTE, 0, 0, 0]) == 0
     }
-}
-
-fn write_number(mut number: u32, to: &mut [u8; PATH]) {
-    let mut digits = [0u8; 10];
-    let mut count = 0;
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + (number % 10) as u8;
-        number /= 10;
-        count += 1;
-        if number == 0 {
-            break;
-        }
-    }
-    let _ = put(to, digits.get(digits.len() - count..).unwrap_or(&[]).iter());
 }
 
 /// clone(2) as fork(2) does it, without an exit signal: 0 in the child, which has a copy of this memory.

@@ -5,7 +5,7 @@ use core::ffi::{CStr, c_char, c_int, c_void};
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
-use crate::sys;
+use crate::sys::{self, SignalsBlocked};
 use crate::thread::Thread;
 
 unsafe extern "C" {
@@ -70,8 +70,11 @@ impl Symbol {
         if thread.looking_up() {
             return ptr::null_mut();
         }
+        // A handler that jumped out would leave the dynamic linker locked, and this thread marked.
+        let blocked = SignalsBlocked::new();
         // SAFETY: a name that ends, and the handle that means "behind this library".
         let address = thread.while_looking_up(|| unsafe { dlsym(NEXT, self.name.as_ptr()) });
+        drop(blocked);
         if address.is_null() {
             self.address.store(missing(), Ordering::Relaxed);
         } else {

@@ -102,6 +102,74 @@ pub(crate) fn gettid() -> u32 {
     unsafe { call(nr::__NR_gettid, [0; 6]) as u32 }
 }
 
+/// Whether this process is a child of the process's parent by its thread `thread` (proc(5), `children`); `None` where
+/// that can't be said.
+pub(crate) fn is_child_of(thread: u32) -> Option<bool> {
+    // SAFETY: takes no arguments.
+    let parent = unsafe { call(nr::__NR_getppid, [0; 6]) } as u32;
+    let mut path = [0u8; 64];
+    let (mut parent_digits, mut thread_digits) = ([0u8; 10], [0u8; 10]);
+    let parts: [&[u8]; 5] = [
+        b"/proc/",
+        decimal(parent, &mut parent_digits),
+        b"/task/",
+        decimal(thread, &mut thread_digits),
+        b"/children",
+    ];
+    for (to, from) in path.iter_mut().zip(parts.into_iter().flatten()) {
+        *to = *from;
+    }
+    // SAFETY: a path of ours that ends.
+    let fd = unsafe {
+        let flags = (nr::O_RDONLY | nr::O_CLOEXEC) as usize;
+        call(nr::__NR_openat, [nr::AT_FDCWD as usize, path.as_ptr() as usize, flags, 0, 0, 0])
+    };
+    if fd < 0 {
+        return None;
+    }
+    let mut own_digits = [0u8; 10];
+    let own = decimal(getpid(), &mut own_digits);
+    let mut found = false;
+    // Where the own number goes on at the next piece, it is put together.
+    let (mut word, mut length) = ([0u8; 10], 0);
+    let mut piece = [0u8; 512];
+    loop {
+        // SAFETY: a buffer of ours with its size.
+        let got =
+            unsafe { call(nr::__NR_read, [fd as usize, piece.as_mut_ptr() as usize, piece.len(), 0, 0, 0]) };
+        if got <= 0 {
+            break;
+        }
+        for &byte in piece.get(..got as usize).unwrap_or(&[]) {
+            if byte.is_ascii_digit() {
+                if let Some(place) = word.get_mut(length) {
+                    *place = byte;
+                }
+                length += 1;
+            } else {
+                found |= word.get(..length) == Some(own);
+                length = 0;
+            }
+        }
+    }
+    close(fd as c_int);
+    Some(found)
+}
+
+/// A number in decimal.
+pub(crate) fn decimal(mut number: u32, to: &mut [u8; 10]) -> &[u8] {
+    let mut count = 0;
+    for digit in to.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+        count += 1;
+        if number == 0 {
+            break;
+        }
+    }
+    to.get(to.len() - count..).unwrap_or(&[])
+}
+
 /// close(2).
 pub(crate) fn close(fd: c_int) {
     // SAFETY: the caller's own descriptor.

@@ -22,10 +22,9 @@ HIDDEN char **koala_environ(void)
     return &environ ? environ : NULL;
 }
 
-HIDDEN void koala_exchange_environ(char **from, char **to)
+HIDDEN _Bool koala_exchange_environ(char **from, char **to)
 {
-    if (&environ && environ == from)
-        environ = to;
+    return &environ && __atomic_compare_exchange_n(&environ, &from, to, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
 }
 
 /* exec(3): the variadic forms, as vectors. The arrays live on the stack: exec must not allocate, it may run
@@ -94,31 +93,36 @@ static int format_into(char *to, size_t size, int flag, const char *format, va_l
     return ((vsnprintf_chk_function *)function)(to, size, flag, size, format, list);
 }
 
-static int print(int fd, int flag, const char *format, va_list list)
+/* Hands what is formatted to `use`, and returns what that returns; negative where it can't be formatted. */
+static int formatted(int (*use)(int, const char *, int), int context, int flag, const char *format, va_list list)
 {
     char text[1024];
     va_list copy;
-    if (!koala_is_followed(fd)) {
-        void *function = koala_function(flag < 0 ? 0 : 1);
-        if (!function)
-            return -1;
-        if (flag < 0)
-            return ((vdprintf_function *)function)(fd, format, list);
-        return ((vdprintf_chk_function *)function)(fd, flag, format, list);
-    }
     va_copy(copy, list);
     int length = format_into(text, sizeof text, flag, format, copy);
     va_end(copy);
     if (length < 0 || (size_t)length < sizeof text)
-        return length < 0 ? length : koala_print(fd, text, length);
+        return length < 0 ? length : use(context, text, length);
     size_t size = (size_t)length + 1;
     char *large = koala_allocate(size);
     if (!large)
         return -1;
     length = format_into(large, size, flag, format, list);
-    int result = length < 0 ? length : koala_print(fd, large, length);
+    int result = length < 0 ? length : use(context, large, length);
     koala_free(large, size);
     return result;
+}
+
+static int print(int fd, int flag, const char *format, va_list list)
+{
+    if (koala_is_followed(fd))
+        return formatted(koala_print, fd, flag, format, list);
+    void *function = koala_function(flag < 0 ? 0 : 1);
+    if (!function)
+        return -1;
+    if (flag < 0)
+        return ((vdprintf_function *)function)(fd, format, list);
+    return ((vdprintf_chk_function *)function)(fd, flag, format, list);
 }
 
 HIDDEN int koala_vdprintf(int fd, const char *format, va_list list)
@@ -147,4 +151,60 @@ HIDDEN int koala_dprintf_chk(int fd, int flag, const char *format, ...)
     int result = print(fd, flag < 0 ? 0 : flag, format, list);
     va_end(list);
     return result;
+}
+
+/* syslog(3): libc sends the message by itself, past every hook. The format may ask for errno. */
+HIDDEN _Bool koala_is_logged(int priority);
+HIDDEN int koala_logged(int priority, const char *text, int length);
+HIDDEN int koala_errno(int set, int value);
+
+typedef void vsyslog_function(int, const char *, va_list);
+typedef void vsyslog_chk_function(int, int, const char *, va_list);
+
+static void log_message(int priority, int flag, const char *format, va_list list)
+{
+    int before = koala_errno(0, 0);
+    if (koala_is_logged(priority)) {
+        va_list copy;
+        koala_errno(1, before);
+        va_copy(copy, list);
+        int held_back = formatted(koala_logged, priority, flag, format, copy);
+        va_end(copy);
+        koala_errno(1, before);
+        if (held_back == 1)
+            return;
+    }
+    void *function = koala_function(flag < 0 ? 4 : 5);
+    if (!function)
+        return;
+    if (flag < 0)
+        ((vsyslog_function *)function)(priority, format, list);
+    else
+        ((vsyslog_chk_function *)function)(priority, flag, format, list);
+}
+
+HIDDEN void koala_vsyslog(int priority, const char *format, va_list list)
+{
+    log_message(priority, -1, format, list);
+}
+
+HIDDEN void koala_vsyslog_chk(int priority, int flag, const char *format, va_list list)
+{
+    log_message(priority, flag < 0 ? 0 : flag, format, list);
+}
+
+HIDDEN void koala_syslog(int priority, const char *format, ...)
+{
+    va_list list;
+    va_start(list, format);
+    log_message(priority, -1, format, list);
+    va_end(list);
+}
+
+HIDDEN void koala_syslog_chk(int priority, int flag, const char *format, ...)
+{
+    va_list list;
+    va_start(list, format);
+    log_message(priority, flag < 0 ? 0 : flag, format, list);
+    va_end(list);
 }

@@ -1,17 +1,17 @@
 //! Files that are opened for appending, and what is appended to them.
 //!
 //! A log, say: what the program writes there is part of what it does. In a replay nothing is appended to the real
-//! file: the program gets a descriptor of memory in its place, and what it writes is written down. Descriptors that a
-//! program inherits over exec are not followed; in a replay they are of such memory, so that nothing is lost or done.
+//! file: the program gets a descriptor of memory in its place, and what it writes is written down. A program that
+//! another one of the tree has started with such a descriptor goes on with it ([`crate::lineage`]), in whatever place it
+//! has it; what it writes there by a stream that libc has made at its start, its standard output, is not seen.
 //!
 //! Streams of stdio write by calls inside libc, which no hook sees. So a stream that is opened for appending is one
-//! of fopencookie(3), which writes by this library. It is line-buffered, so that each line is known when it is
+//! that writes by this library ([`super::cookie`]). It is line-buffered, so that each line is known when it is
 //! written: with a large buffer nobody could tell for which request a line was.
 
-use core::ffi::{c_char, c_int, c_void};
+use core::ffi::{c_char, c_int};
 use core::mem::MaybeUninit;
 use core::ptr;
-use core::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
 
 use koala_events::EventKind;
 
@@ -19,9 +19,12 @@ use crate::descriptors::{self, Entry};
 use crate::library::{self, Log};
 use crate::operation::payload::Payload;
 use crate::operation::{close, transfer};
-use crate::symbol::Symbol;
 use crate::sys::{self, error, nr};
 use crate::thread::Thread;
+
+mod streams;
+
+pub(crate) use streams::{open_stream, reopen_stream, stream_of_descriptor};
 
 /// Bytes of the longest path (`PATH_MAX`, limits.h).
 const PATH: usize = 4096;
@@ -222,16 +225,7 @@ fn base(directory: c_int, out: &mut [u8; 2 * PATH]) -> usize {
         b"/proc/self/cwd"
     } else {
         let mut digits = [0u8; 10];
-        let (mut left, mut at) = (directory.max(0) as u32, digits.len());
-        for digit in digits.iter_mut().rev() {
-            *digit = b'0' + (left % 10) as u8;
-            left /= 10;
-            at -= 1;
-            if left == 0 {
-                break;
-            }
-        }
-        let text = b"/proc/self/fd/".iter().chain(digits.get(at..).unwrap_or(&[]));
+        let text = b"/proc/self/fd/".iter().chain(sys::decimal(directory.max(0) as u32, &mut digits));
         for (to, from) in link.iter_mut().zip(text) {
             *to = *from;
         }
@@ -283,141 +277,6 @@ pub(crate) unsafe fn write_at(fd: c_int, payload: Payload, real: impl FnOnce() -
     unsafe { transfer::send(fd, payload, (ptr::null(), 0), real) }
 }
 
-/// Streams that are opened for appending, with their descriptors.
-static STREAMS: [Stream; 64] =
-    [const { Stream { stream: AtomicPtr::new(ptr::null_mut()), fd: AtomicI32::new(-1) } }; 64];
-
-struct Stream {
-    /// The stream; the place itself while it is being made.
-    stream: AtomicPtr<c_void>,
-    fd: AtomicI32,
-}
-
-/// `cookie_io_functions_t` (fopencookie(3)).
-#[repr(C)]
-struct Functions {
-    read: Option<unsafe extern "C" fn(*mut c_void, *mut u8, usize) -> isize>,
-    write: Option<unsafe extern "C" fn(*mut c_void, *const u8, usize) -> isize>,
-    seek: Option<unsafe extern "C" fn(*mut c_void, *mut i64, c_int) -> c_int>,
-    close: Option<unsafe extern "C" fn(*mut c_void) -> c_int>,
-}
-
-/// The mode of a stream that only appends: which flags open(2) has for it.
-///
-/// # Safety
-///
-/// `mode` must be a C string.
-unsafe fn appends(mode: *const c_char) -> Option<u32> {
-    // SAFETY: the caller's promise.
-    let mode = unsafe { sys::string(mode.cast()) };
-    let mut flags = nr::O_WRONLY | nr::O_APPEND | nr::O_CREAT;
-    let [b'a', rest @ ..] = mode else { return None };
-    for letter in rest {
-        match letter {
-            b'e' => flags |= nr::O_CLOEXEC,
-            b'x' => flags |= nr::O_EXCL,
-            b'b' | b't' | b'c' | b'm' => {}
-            // Reading as well, or in another character set: see `follow_unseen`.
-            _ => return None,
-        }
-    }
-    Some(flags)
-}
-
-/// Whether a stream that is opened in this mode is one that appends, and koala's to follow.
-///
-/// # Safety
-///
-/// `mode` must be null, at fault, or a C string.
-unsafe fn is_followed(path: *const c_char, mode: *const c_char) -> bool {
-    // SAFETY: the caller's promise: a string has at least its end.
-    let appends = sys::is_plausible(mode) && unsafe { mode.cast::<u8>().read() } == b'a';
-    appends && library::is_active() && sys::is_plausible(path)
-}
-
-/// fopen(3).
-///
-/// # Safety
-///
-/// The arguments must be what fopen(3) asks for.
-pub(crate) unsafe fn open_stream(
-    path: *const c_char,
-    mode: *const c_char,
-    real: impl Fn(*const c_char) -> *mut c_void,
-) -> *mut c_void {
-    // SAFETY: the caller's promise.
-    if !unsafe { is_followed(path, mode) } {
-        return real(path);
-    }
-    type Open = unsafe extern "C" fn(*const c_char, c_int, u32) -> c_int;
-    static OPEN: Symbol = Symbol::new(c"open");
-    let address = OPEN.address();
-    // SAFETY: the caller's promise.
-    let flags = unsafe { appends(mode) };
-    let (Some(flags), false) = (flags, address.is_null()) else {
-        // SAFETY: the caller's promise.
-        return unsafe { open_unseen(path, real) };
-    };
-    // SAFETY: open(2) has this type (the variadic argument is passed like a fixed one), and a path of the program's.
-    let fd = unsafe {
-        let function = core::mem::transmute::<*mut c_void, Open>(address);
-        open(nr::AT_FDCWD, path, flags as c_int, || function(path, flags as c_int, 0o666))
-    };
-    if fd < 0 {
-        return ptr::null_mut();
-    }
-    // SAFETY: a mode that ends.
-    let stream = unsafe { stream_of(fd, mode) };
-    if !stream.is_null() {
-        return stream;
-    }
-    // No room for another stream: libc's own.
-    close::forget(fd);
-    sys::close(fd);
-    // SAFETY: the caller's promise.
-    unsafe { open_unseen(path, real) }
-}
-
-/// fdopen(3).
-///
-/// # Safety
-///
-/// The arguments must be what fdopen(3) asks for.
-pub(crate) unsafe fn stream_of_descriptor(
-    fd: c_int,
-    mode: *const c_char,
-    real: impl FnOnce() -> *mut c_void,
-) -> *mut c_void {
-    let entry = descriptors::get(fd);
-    if !entry.is_file() || !library::is_active() || !sys::is_plausible(mode) {
-        return real();
-    }
-    // SAFETY: the caller's promise.
-    unsafe {
-        let writes = !sys::string(mode.cast()).contains(&b'+') && mode.cast::<u8>().read() != b'r';
-        let stream = if writes { stream_of(fd, c"a".as_ptr()) } else { ptr::null_mut() };
-        if stream.is_null() { real() } else { stream }
-    }
-}
-
-/// freopen(3): the stream stays libc's own.
-///
-/// # Safety
-///
-/// The arguments must be what freopen(3) asks for.
-pub(crate) unsafe fn reopen_stream(
-    path: *const c_char,
-    mode: *const c_char,
-    real: impl Fn(*const c_char) -> *mut c_void,
-) -> *mut c_void {
-    // SAFETY: the caller's promise.
-    if !unsafe { is_followed(path, mode) } {
-        return real(path);
-    }
-    // SAFETY: the caller's promise.
-    unsafe { open_unseen(path, real) }
-}
-
 /// posix_spawn_file_actions_addopen(3): libc will open the file in the child. That what the child appends is not seen is
 /// said; in a replay it leads nowhere. `real` takes the path and the flags.
 ///
@@ -448,177 +307,9 @@ pub(crate) unsafe fn open_in_child(
     error
 }
 
-/// Opens a stream of libc's own, whose writes are not seen, and says so. In a replay it leads nowhere.
-///
-/// # Safety
-///
-/// `path` must be a C string.
-#[inline(never)]
-unsafe fn open_unseen(path: *const c_char, real: impl Fn(*const c_char) -> *mut c_void) -> *mut c_void {
-    // SAFETY: the caller's promise.
-    let special = unsafe { is_stream(path) || kind(nr::AT_FDCWD, path) == Some(nr::S_IFCHR) };
-    let log = if special { None } else { library::log() };
-    let Some(log) = log else { return real(path) };
-    let stream = real(if library::is_replaying() { c"/dev/null".as_ptr() } else { path });
-    if !stream.is_null() {
-        // SAFETY: the caller's promise; a descriptor of this number is never followed.
-        unsafe { follow(&log, -1, nr::AT_FDCWD, path, 0, 1) };
-    }
-    stream
-}
-
-/// A stream that writes to `fd` by this library; null if there can't be one.
-///
-/// # Safety
-///
-/// `mode` must be a C string.
-#[inline(never)]
-unsafe fn stream_of(fd: c_int, mode: *const c_char) -> *mut c_void {
-    type OpenCookie = unsafe extern "C" fn(*mut c_void, *const c_char, Functions) -> *mut c_void;
-    type SetBuffer = unsafe extern "C" fn(*mut c_void, *mut u8, c_int, usize) -> c_int;
-    static OPEN_COOKIE: Symbol = Symbol::new(c"fopencookie");
-    static SET_BUFFER: Symbol = Symbol::new(c"setvbuf");
-    /// `_IOLBF` (setvbuf(3)).
-    const LINES: c_int = 1;
-
-    let (make, buffer) = (OPEN_COOKIE.address(), SET_BUFFER.address());
-    if make.is_null() || buffer.is_null() {
-        return ptr::null_mut();
-    }
-    let free = |place: &&Stream| {
-        let own = ptr::from_ref::<Stream>(place).cast_mut().cast();
-        place.stream.compare_exchange(ptr::null_mut(), own, Ordering::AcqRel, Ordering::Relaxed).is_ok()
-    };
-    let Some(place) = STREAMS.iter().find(free) else { return ptr::null_mut() };
-    place.fd.store(fd, Ordering::Relaxed);
-    let functions = Functions {
-        read: None,
-        write: Some(cookie_write),
-        seek: Some(cookie_seek),
-        close: Some(cookie_close),
-    };
-    let cookie = ptr::from_ref(place).cast_mut().cast();
-    // SAFETY: fopencookie(3) and setvbuf(3) have these types; the cookie is a place of ours.
-    let stream = unsafe {
-        let stream = core::mem::transmute::<*mut c_void, OpenCookie>(make)(cookie, mode, functions);
-        if !stream.is_null() {
-            core::mem::transmute::<*mut c_void, SetBuffer>(buffer)(stream, ptr::null_mut(), LINES, 0);
-        }
-        stream
-    };
-    place.stream.store(stream, Ordering::Release);
-    stream
-}
-
-/// The descriptor of a stream that this library writes for.
-fn descriptor_of(stream: *mut c_void) -> Option<c_int> {
-    if stream.is_null() {
-        return None;
-    }
-    let place = STREAMS.iter().find(|place| place.stream.load(Ordering::Acquire) == stream)?;
-    Some(place.fd.load(Ordering::Relaxed))
-}
-
-/// fileno(3).
-pub(crate) fn number(stream: *mut c_void, real: impl FnOnce() -> c_int) -> c_int {
-    let before = sys::errno();
-    let fd = real();
-    if fd >= 0 {
-        return fd;
-    }
-    match descriptor_of(stream) {
-        Some(fd) => {
-            sys::set_errno(before);
-            fd
-        }
-        None => fd,
-    }
-}
-
-/// The place of a cookie.
-///
-/// # Safety
-///
-/// `cookie` must be what [`stream_of`] gave libc.
-unsafe fn place<'a>(cookie: *mut c_void) -> &'a Stream {
-    // SAFETY: the caller's promise: a place of STREAMS.
-    unsafe { &*cookie.cast::<Stream>() }
-}
-
-unsafe extern "C" fn cookie_write(cookie: *mut c_void, bytes: *const u8, size: usize) -> isize {
-    // SAFETY: libc calls with the cookie that it was given.
-    let fd = unsafe { place(cookie) }.fd.load(Ordering::Relaxed);
-    let mut done = 0;
-    while done < size {
-        // SAFETY: `size` bytes of libc's buffer.
-        let written = unsafe {
-            let (at, left) = (bytes.add(done), size - done);
-            transfer::send(fd, Payload::buffer(at, left), (ptr::null(), 0), || {
-                let result = sys::call(nr::__NR_write, [fd as usize, at as usize, left, 0, 0, 0]);
-                if result < 0 {
-                    sys::set_errno(-result as c_int);
-                    return -1;
-                }
-                result
-            })
-        };
-        if written <= 0 {
-            // glibc takes anything less than all for an error, and misunderstands -1 (fopencookie(3)).
-            break;
-        }
-        done += written as usize;
-    }
-    done as isize
-}
-
-unsafe extern "C" fn cookie_seek(cookie: *mut c_void, offset: *mut i64, whence: c_int) -> c_int {
-    // SAFETY: libc calls with the cookie that it was given, and with an offset to change.
-    unsafe {
-        let fd = place(cookie).fd.load(Ordering::Relaxed);
-        let result = sys::call(nr::__NR_lseek, [fd as usize, *offset as usize, whence as usize, 0, 0, 0]);
-        if result < 0 {
-            sys::set_errno(-result as c_int);
-            return -1;
-        }
-        *offset = result as i64;
-    }
-    0
-}
-
-unsafe extern "C" fn cookie_close(cookie: *mut c_void) -> c_int {
-    // SAFETY: libc calls with the cookie that it was given, for the last time.
-    let place = unsafe { place(cookie) };
-    let fd = place.fd.swap(-1, Ordering::Relaxed);
-    place.stream.store(ptr::null_mut(), Ordering::Release);
-    close::forget(fd);
-    // SAFETY: the stream's descriptor, which it closes.
-    let result = unsafe { sys::call(nr::__NR_close, [fd as usize, 0, 0, 0, 0, 0]) };
-    if result < 0 {
-        sys::set_errno(-result as c_int);
-        return -1;
-    }
-    0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn modes_that_only_append_are_recognised() {
-        let of = |mode: &core::ffi::CStr| {
-            // SAFETY: a C string.
-            unsafe { appends(mode.as_ptr()) }
-        };
-        let plain = nr::O_WRONLY | nr::O_APPEND | nr::O_CREAT;
-        assert_eq!(of(c"a"), Some(plain));
-        assert_eq!(of(c"ab"), Some(plain));
-        assert_eq!(of(c"ae"), Some(plain | nr::O_CLOEXEC));
-        assert_eq!(of(c"ax"), Some(plain | nr::O_EXCL));
-        for other in [c"a+", c"w", c"r", c"", c"a,ccs=UTF-8"] {
-            assert_eq!(of(other), None);
-        }
-    }
 
     #[test]
     fn relative_paths_begin_where_the_kernel_says() {

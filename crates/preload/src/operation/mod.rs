@@ -4,6 +4,7 @@
 pub(crate) mod accept;
 pub(crate) mod close;
 pub(crate) mod connect;
+pub(crate) mod cookie;
 pub(crate) mod datagram;
 pub(crate) mod duplicate;
 pub(crate) mod fast_open;
@@ -20,6 +21,7 @@ pub(crate) mod shutdown;
 pub(crate) mod socket;
 pub(crate) mod splice;
 pub(crate) mod stream;
+pub(crate) mod syslog;
 pub(crate) mod system_call;
 pub(crate) mod totals;
 pub(crate) mod transfer;

@@ -123,9 +123,8 @@ pub(crate) fn shell<T>(real: impl FnOnce() -> T) -> T {
         return real();
     }
     let number = library::before_child(true);
-    // A second thread that does the same at the same time can't be told from this one.
     let otherwise = library::own_origin().map(|own| Origin { pid: 0, ..own });
-    environment::with_environ(child_origin(number), otherwise, real)
+    environment::with_environ(number, otherwise, real)
 }
 
 /// What a child is told: its number, or what this process was told itself.
