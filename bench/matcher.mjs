@@ -17,19 +17,21 @@ const sizes = [10, 100, 1_000, 10_000];
 const rounds = 7;
 const longest = 1_000;
 
-const usage = 'usage: npm run bench:matcher -- [--cases FILE] [--seed N] [--no-build]';
+const usage = 'usage: npm run bench:matcher -- [--cases FILE] [--seed N] [--mutations] [--no-build]';
 
-/** The native program over a file of cases, its output returned or shown. */
-function native(file, ...args) {
-  const program = join(targetFolder(), 'release/examples/cases');
-  const shown = args.length === 0;
-  const { status, stdout } = spawnSync(program, [file, ...args], {
-    stdio: ['ignore', shown ? 'inherit' : 'pipe', 'inherit'],
-    encoding: 'utf8',
-  });
-  if (status !== 0) throw new Failure(`${relative(root, program)} exited with ${status}`);
-  return shown ? undefined : JSON.parse(stdout);
+/** The output of a native program of `crates/matcher/examples`, or `undefined` where it is shown. */
+function example(name, args, stdout) {
+  const program = join(targetFolder(), 'release/examples', name);
+  const made = spawnSync(program, args, { stdio: ['ignore', stdout, 'inherit'], encoding: 'utf8' });
+  if (made.status !== 0) throw new Failure(`${relative(root, program)} exited with ${made.status}`);
+  return made.stdout ?? undefined;
 }
+
+/** The table of right and wrong answers over a file of cases is shown. */
+const showTable = (file) => example('cases', [file], 'inherit');
+
+/** The times of a file of cases. */
+const nativeTimes = (file) => JSON.parse(example('cases', [file, '--times'], 'pipe'));
 
 /** Nanoseconds that `find` takes over all steps, the least disturbed round of each case. */
 function timed(cases, makeMatcher, find) {
@@ -73,7 +75,7 @@ async function openDoors() {
 function rows(name, written, doors, folder) {
   const file = join(folder, 'cases.json');
   writeFileSync(file, JSON.stringify(written));
-  const { calls, matches, weighed, strategies: spent } = native(file, '--times');
+  const { calls, matches, weighed, strategies: spent } = nativeTimes(file);
   const bytes = (call) => ({ peer: call.peer, request: new Uint8Array(Buffer.from(call.req, 'base64')) });
   const cases = written.map(({ candidates, steps }) => ({
     calls: candidates.map(bytes),
@@ -98,6 +100,7 @@ await main(async (args) => {
     options: {
       cases: { type: 'string', default: join(root, '../shared/matching/calls.json') },
       seed: { type: 'string', default: '1' },
+      mutations: { type: 'boolean', default: false },
       'no-build': { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
     },
@@ -111,8 +114,13 @@ await main(async (args) => {
   if (!values['no-build']) {
     await installPackages();
     await build();
-    const example = ['build', '--release', '-p', 'koala-matcher', '--example', 'cases'];
-    await must('building the benchmark', 'cargo', [...example, ...locked()]);
+    const examples = ['--example', 'cases', '--example', 'mutations'];
+    const command = ['build', '--release', '-p', 'koala-matcher', ...examples, ...locked()];
+    await must('building the benchmark', 'cargo', command);
+  }
+  if (values.mutations) {
+    example('mutations', existsSync(values.cases) ? [values.cases] : [], 'inherit');
+    return 0;
   }
   const folder = mkdtempSync(join(tmpdir(), 'koala-bench-'));
   try {
@@ -121,7 +129,7 @@ await main(async (args) => {
       `${cpus()[0]?.model ?? 'unknown'}, ${availableParallelism()} processors, Node ${process.versions.node}\n`,
     );
     const shared = existsSync(values.cases) ? JSON.parse(readFileSync(values.cases, 'utf8')) : undefined;
-    if (shared) native(values.cases);
+    if (shared) showTable(values.cases);
     else console.log(`skipped: there is no ${values.cases}`);
     console.log('\nmicroseconds a match (GB of candidates a second)\n');
     const columns = ['calls', 'strategy', 'native', ...doors.map(({ name }) => name), 'building, us a call'];

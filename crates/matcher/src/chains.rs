@@ -44,6 +44,11 @@ impl Chains {
         }
     }
 
+    /// All keys, in no order.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = u64> + '_ {
+        self.table.keys().copied()
+    }
+
     /// How many calls were ever put under the key.
     pub(crate) fn count(&self, key: u64) -> usize {
         self.table.get(&key).map_or(0, |chain| chain.count as usize)

@@ -6,6 +6,7 @@ use crate::shape;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use koala_protocol::ConnectionState;
 
 /// An explanation is kept with every replayed call: it names so many differences, and counts the rest.
 const MOST_DIFFERENCES: usize = 12;
@@ -40,6 +41,14 @@ struct Text {
     value: Vec<u8>,
 }
 
+impl Text {
+    /// A text of which one word tells little. A body of unknown structure is none: it holds the ids as well.
+    fn is_long(&self) -> bool {
+        let is_text = self.value.len() >= LONG && core::str::from_utf8(&self.value).is_ok();
+        is_text && self.name != "body" && !asks(&self.name)
+    }
+}
+
 impl Sink for Texts {
     fn field(&mut self, group: Group, role: Role, name: &str, value: &[u8]) {
         self.fields.push(Text { name: name.to_string(), group, role, value: value.to_vec() });
@@ -52,6 +61,37 @@ impl Sink for Texts {
     fn rewind(&mut self, count: usize) {
         self.fields.truncate(count);
     }
+}
+
+/// A field in which two requests differ.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// `path`, `query page`, `header date`, `where id`, ...
+    pub name: String,
+    /// What the field says about which call a request is.
+    pub role: Role,
+    /// Where the field is in one of the requests only: in which.
+    pub only: Option<Side>,
+    /// Where it is in both: the values are equal but for what looks generated.
+    pub generated: bool,
+    /// Where it is in both: they are long texts, of which one word tells little.
+    pub long: bool,
+}
+
+/// One of two requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The recorded one.
+    Recorded,
+    /// The present one.
+    Present,
+}
+
+/// The fields in which two requests differ, both on a connection on which was said what `state` knows.
+pub fn changes(state: &ConnectionState, recorded: &[u8], present: &[u8]) -> Vec<Change> {
+    let [recorded, present] =
+        [recorded, present].map(|bytes| Request { state: Some(state), ..Request::alone(bytes) });
+    Changes::between(recorded, present, &mut Scratch::default()).list()
 }
 
 /// The fields of two requests that differ.
@@ -102,6 +142,28 @@ impl Changes {
         Self { changes }
     }
 
+    /// What differs, field by field.
+    pub(crate) fn list(self) -> Vec<Change> {
+        let change = |(before, after): (Option<Text>, Option<Text>)| {
+            let only = match (&before, &after) {
+                (Some(_), Some(_)) => None,
+                (Some(_), None) => Some(Side::Recorded),
+                _ => Some(Side::Present),
+            };
+            let generated = match (&before, &after) {
+                (Some(before), Some(after)) => {
+                    shape_equal(&before.value, &after.value)
+                        || shape::loosely_equal(&before.value, &after.value)
+                }
+                _ => false,
+            };
+            let long = [&before, &after].into_iter().all(|text| text.as_ref().is_some_and(Text::is_long));
+            let Text { name, role, .. } = before.or(after)?;
+            Some(Change { name, role, only, generated, long })
+        };
+        self.changes.into_iter().filter_map(change).collect()
+    }
+
     /// Whether every value that differs is generated, or a long text of which little changed. With the
     /// weight that each one still has.
     pub(crate) fn same_after_all(&self) -> Option<Vec<(Group, f64)>> {
@@ -115,10 +177,8 @@ impl Changes {
                 conceded.push((before.group, 1.0));
                 continue;
             }
-            // One word of a long text says little about what is asked for; but a whole body of unknown
-            // structure holds the ids as well, and so may bytes that are no text.
-            let is_text = |text: &Text| text.value.len() >= LONG && core::str::from_utf8(&text.value).is_ok();
-            if !is_text(before) || !is_text(after) || before.name == "body" || asks(&before.name) {
+            // One word of a long text says little about what is asked for; bytes that are no text may hold ids.
+            if !before.is_long() || !after.is_long() {
                 return None;
             }
             let similarity = shape::similarity(&before.value, &after.value);
@@ -185,8 +245,8 @@ impl Changes {
 
 /// In such a text every word asks for something.
 fn asks(name: &str) -> bool {
-    let last = name.rsplit(['.', ' ', ']']).next().unwrap_or(name);
-    matches!(last, "query" | "sql" | "statement" | "script" | "filter" | "search" | "prompt")
+    let last = name.as_bytes().rsplit(|byte| shape::SEPARATORS.contains(byte)).next().unwrap_or_default();
+    matches!(last, b"query" | b"sql" | b"statement" | b"script" | b"filter" | b"search" | b"prompt")
 }
 
 /// It follows from something else that is reported.

@@ -152,6 +152,8 @@ impl Comparison {
     /// Compares the features of two requests, both sorted by name.
     pub(crate) fn of(one: &[Feature], other: &[Feature]) -> Self {
         let mut comparison = Self::default();
+        // Groups of arguments, a bit for each, of which one side has some that the other one has not.
+        let (mut only_left, mut only_right) = (0, 0);
         let (mut left, mut right) = (one.iter().peekable(), other.iter().peekable());
         loop {
             match (left.peek(), right.peek()) {
@@ -161,20 +163,25 @@ impl Comparison {
                     right.next();
                 }
                 (Some(a), Some(b)) if a.name < b.name => {
-                    comparison.single(a);
+                    only_left |= comparison.single(a);
                     left.next();
                 }
                 (Some(a), None) => {
-                    comparison.single(a);
+                    only_left |= comparison.single(a);
                     left.next();
                 }
                 (_, Some(b)) => {
-                    comparison.single(b);
+                    only_right |= comparison.single(b);
                     right.next();
                 }
-                (None, None) => return comparison,
+                (None, None) => break,
             }
         }
+        // One argument more or less is a change; all of them exchanged for others is another call.
+        for (group, matched) in Group::ALL.into_iter().zip(&comparison.matched) {
+            comparison.other |= only_left & only_right & 1 << group as u32 != 0 && *matched == 0.0;
+        }
+        comparison
     }
 
     fn pair(&mut self, a: &Feature, b: &Feature) {
@@ -196,7 +203,8 @@ impl Comparison {
         }
     }
 
-    fn single(&mut self, feature: &Feature) {
+    /// A bit for its group, if it is an argument.
+    fn single(&mut self, feature: &Feature) -> u32 {
         // A trace header more or less is nothing.
         if !matches!(feature.role, Role::Volatile | Role::Noise) {
             self.add(feature, 0.0);
@@ -204,6 +212,9 @@ impl Comparison {
         if feature.is_identity() {
             self.other = true;
         }
+        let is_argument = matches!(feature.role, Role::Parameter | Role::Timed | Role::Value)
+            && matches!(feature.group, Group::Body | Group::Query | Group::Argument | Group::Written);
+        u32::from(is_argument) << feature.group as u32
     }
 
     fn add(&mut self, feature: &Feature, matched: f32) {

@@ -14,8 +14,8 @@ mod binary;
 use binary::{read_fastcgi, read_memcached, read_mongodb, read_mysql, read_postgres};
 
 /// What a field says about which call a request is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Role {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
     /// What is asked for: a path, a key, a statement, its `WHERE`. Another one is another call.
     Identity,
     /// Identity, but for the times inside it.

@@ -4,9 +4,9 @@ use crate::chains::Chains;
 use crate::explain::Changes;
 use crate::features::{Collector, Comparison, Feature, Keys};
 use crate::fields::{Facts, Request, Scratch};
-use crate::hash::{Table, hash, mix};
+use crate::hash::{hash, mix};
 use crate::koala1::Koala1;
-use crate::layout::{self, Layout};
+use crate::layout::{self, Layout, Message};
 use crate::{Decision, FieldScore, MARGIN, RecordedCall, RecordedTalk, Strategy, THRESHOLD};
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
@@ -36,12 +36,14 @@ pub struct Index {
     strategy: Strategy,
     /// The mark that a changed call needs.
     threshold: f64,
-    peers: Table<Box<str>>,
+    /// Names of peers, and their numbers in that list by their hashes.
+    peers: Vec<Box<str>>,
+    peer_numbers: Chains,
     calls: Vec<Call>,
     used: Vec<bool>,
     tables: Tables,
     /// Of calls whose protocol is not known, by their peer and how they begin.
-    layouts: Table<Arc<Layout>>,
+    layouts: Vec<(u64, Arc<Layout>)>,
     collector: Collector,
     scratch: Scratch,
     /// In place of the tables, where the strategy is one of koala 1.x.
@@ -100,44 +102,47 @@ struct Tables {
 impl Index {
     /// Builds the index over calls of which nothing but their bytes is known. The calls are copied.
     pub fn new<'a>(strategy: Strategy, calls: impl IntoIterator<Item = RecordedCall<'a>>) -> Self {
-        let state = &ConnectionState::default();
-        Self::of_talks(strategy, calls.into_iter().map(|call| RecordedTalk { call, response: b"", state }))
+        Self::build(strategy, calls.into_iter().map(|call| (call, &b""[..], None)))
     }
 
     /// Builds the index over calls with their answers and what they refer to. What it needs of them is copied.
     pub fn of_talks<'a>(strategy: Strategy, talks: impl IntoIterator<Item = RecordedTalk<'a>>) -> Self {
+        let nothing = ConnectionState::default();
+        let state = |state: &ConnectionState| (*state != nothing).then(|| Box::new(state.clone()));
+        Self::build(strategy, talks.into_iter().map(|talk| (talk.call, talk.response, state(talk.state))))
+    }
+
+    fn build<'a>(
+        strategy: Strategy,
+        talks: impl Iterator<Item = (RecordedCall<'a>, &'a [u8], Option<Box<ConnectionState>>)>,
+    ) -> Self {
         let mut index = Self {
             strategy,
             threshold: THRESHOLD,
-            peers: Table::default(),
+            peers: Vec::new(),
+            peer_numbers: Chains::default(),
             calls: Vec::new(),
             used: Vec::new(),
             tables: Tables::default(),
-            layouts: Table::default(),
+            layouts: Vec::new(),
             collector: Collector::default(),
             scratch: Scratch::default(),
             koala1: None,
         };
         if strategy.is_of_koala1() {
-            let calls: Vec<_> = talks.into_iter().map(|talk| talk.call).collect();
+            let calls: Vec<_> = talks.map(|(call, ..)| call).collect();
             index.koala1 = Koala1::new(strategy, &calls);
             index.used.resize(calls.len(), false);
             return index;
         }
         let mut facts = Vec::new();
-        // Of calls whose protocol is not known: the numbers of those to a peer, with what is known of them.
-        let mut unknown: Table<Vec<(usize, RecordedTalk<'_>)>> = Table::default();
-        for (number, talk) in talks.into_iter().enumerate() {
-            let (peer, of_call) = index.add(talk);
-            if of_call.unknown {
-                for key in [peer, begins(peer, talk.call.request)] {
-                    unknown.entry(key).or_default().push((number, talk));
-                }
-            }
-            facts.push(of_call);
+        let mut said = Vec::new();
+        for (call, response, state) in talks {
+            facts.push(index.add(call, state));
+            said.push((call.connection, response));
         }
-        if strategy == Strategy::Auto {
-            index.learn(&unknown, &mut facts);
+        if strategy == Strategy::Auto && facts.iter().any(|facts| facts.unknown) {
+            index.learn(&said, &mut facts);
         }
         for (number, facts) in (0u32..).zip(&facts) {
             index.enter(number, facts);
@@ -207,45 +212,54 @@ impl Index {
         decision
     }
 
-    /// Adds a call, which is to be entered into the tables. The key of its peer, and what is known of it.
-    fn add(&mut self, talk: RecordedTalk<'_>) -> (u64, Facts) {
-        let RecordedTalk { call, state, .. } = talk;
+    /// Adds a call, which is to be entered into the tables.
+    fn add(&mut self, call: RecordedCall<'_>, state: Option<Box<ConnectionState>>) -> Facts {
         let peer = hash(call.peer.as_bytes());
-        self.peers.entry(peer).or_insert_with(|| call.peer.into());
-        let state = (*state != ConnectionState::default()).then(|| Box::new(state.clone()));
+        if self.peer_name(peer).is_none() {
+            self.peer_numbers.push(peer, u32::try_from(self.peers.len()).unwrap_or(u32::MAX));
+            self.peers.push(call.peer.into());
+        }
         let request = Request { state: state.as_deref(), ..Request::alone(call.request) };
         let (keys, facts) = self.collector.read(request, &mut self.scratch);
         let features = self.collector.boxed();
         self.calls.push(Call { peer, request: call.request.into(), state, layout: None, keys, features });
         self.used.push(false);
-        (peer, facts)
+        facts
     }
 
-    /// Learns from calls whose protocol is not known, and reads them anew where there is something to learn.
-    fn learn(&mut self, unknown: &Table<Vec<(usize, RecordedTalk<'_>)>>, facts: &mut [Facts]) {
-        for (key, talks) in unknown {
-            let messages: Vec<_> = talks.iter().map(|(_, talk)| layout::Message::of(talk)).collect();
+    /// Learns from calls whose protocol is not known, and reads them anew where there was something to learn. `said`:
+    /// the connection and the answer of each call.
+    fn learn(&mut self, said: &[(u64, &[u8])], facts: &mut [Facts]) {
+        let mut unknown = Chains::default();
+        for ((number, call), _) in (0u32..).zip(&self.calls).zip(&*facts).filter(|(_, facts)| facts.unknown) {
+            unknown.push(call.peer, number);
+            unknown.push(begins(call.peer, &call.request), number);
+        }
+        for key in unknown.keys() {
+            let message = |number: u32| {
+                let (connection, response) = *said.get(number as usize)?;
+                Some(Message { connection, bytes: &self.call(number)?.request, response })
+            };
+            let messages: Vec<_> = unknown.recorded(key, layout::MOST_MESSAGES).filter_map(message).collect();
             if let Some(layout) = Layout::of(&messages) {
-                self.layouts.insert(*key, Arc::new(layout));
+                self.layouts.push((key, Arc::new(layout)));
             }
         }
-        for (number, _) in unknown.values().flatten() {
-            let (Some(call), Some(facts)) = (self.calls.get(*number), facts.get_mut(*number)) else {
-                continue;
-            };
-            let layout = self.layout(call.peer, &call.request);
-            let request = Request { layout: layout.as_deref(), ..call.request() };
+        for (number, facts) in facts.iter_mut().enumerate().filter(|(_, facts)| facts.unknown) {
+            let Some(call) = self.calls.get(number) else { continue };
+            let Some(layout) = self.layout(call.peer, &call.request) else { continue };
+            let request = Request { layout: Some(&layout), ..call.request() };
             let (keys, of_call) = self.collector.read(request, &mut self.scratch);
             *facts = of_call;
-            if let Some(call) = self.calls.get_mut(*number) {
-                (call.keys, call.features, call.layout) = (keys, self.collector.boxed(), layout);
+            if let Some(call) = self.calls.get_mut(number) {
+                (call.keys, call.features, call.layout) = (keys, self.collector.boxed(), Some(layout));
             }
         }
     }
 
     /// What is known of requests to a peer that are of no known protocol.
     fn layout(&self, peer: u64, request: &[u8]) -> Option<Arc<Layout>> {
-        let of = |key| self.layouts.get(&key).cloned();
+        let of = |key| Some(self.layouts.iter().find(|(known, _)| *known == key)?.1.clone());
         if self.layouts.is_empty() { None } else { of(peer).or_else(|| of(begins(peer, request))) }
     }
 
@@ -279,7 +293,7 @@ impl Index {
 
     fn decide(&mut self, peer_name: &str, request: Request<'_>) -> Decision {
         let peer = hash(peer_name.as_bytes());
-        if self.peers.get(&peer).map(|name| &**name) != Some(peer_name) {
+        if self.peer_name(peer) != Some(peer_name) {
             return self.unknown_peer(peer_name, request);
         }
         let bytes = mix(peer, hash(request.bytes));
@@ -324,6 +338,10 @@ impl Index {
             return self.found(call, request, Way::Again, None);
         }
         self.weigh(peer, &keys, &facts, request)
+    }
+
+    fn peer_name(&self, peer: u64) -> Option<&str> {
+        self.peers.get(self.peer_numbers.last(peer)? as usize).map(|name| &**name)
     }
 
     /// An unused call that has the same bytes, and refers to the same.
@@ -648,7 +666,7 @@ impl Index {
         let elsewhere = elsewhere.and_then(|number| Some((number, self.call(number)?)));
         let elsewhere = elsewhere.filter(|(_, call)| *call.request == *request.bytes);
         let differences = elsewhere
-            .and_then(|(_, call)| self.peers.get(&call.peer))
+            .and_then(|(_, call)| self.peer_name(call.peer))
             .map(|name| format!("peer: {name} -> {peer}"));
         Decision {
             nearest: elsewhere.map(|(number, _)| number as usize),

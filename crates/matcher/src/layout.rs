@@ -7,13 +7,12 @@
 //! alike, and others are not. Where two places could be it, or answers speak against it, nothing is learned, and messages
 //! are the same only where their bytes are.
 
-use crate::RecordedTalk;
 use crate::hash::{hash, mix};
 use alloc::vec::Vec;
 use core::ops::Range;
 
 /// So many messages tell enough.
-const MOST_MESSAGES: usize = 512;
+pub(crate) const MOST_MESSAGES: usize = 512;
 /// Fewer tell nothing: two numbers in a row are an accident.
 const LEAST_MESSAGES: usize = 3;
 /// Places further from the start of a message are not looked at, and are counters without a proof up to here only.
@@ -26,6 +25,8 @@ const STEPS: usize = 5;
 const LONGEST_STEP: u64 = 1_000;
 /// So much may a message have beside what its length counts.
 const MOST_BESIDE: u64 = 64;
+/// So many questions with answers of their own, each asked more than once, are a proof.
+const LEAST_PROOFS: usize = 3;
 /// The times of a recording lie within so many seconds.
 const DAY: u64 = 86_400;
 
@@ -35,12 +36,6 @@ pub(crate) struct Message<'a> {
     pub(crate) connection: u64,
     pub(crate) bytes: &'a [u8],
     pub(crate) response: &'a [u8],
-}
-
-impl<'a> Message<'a> {
-    pub(crate) fn of(talk: &RecordedTalk<'a>) -> Self {
-        Self { connection: talk.call.connection, bytes: talk.call.request, response: talk.response }
-    }
 }
 
 /// Where in a message something lies.
@@ -81,7 +76,6 @@ pub(crate) struct Layout {
 impl Layout {
     /// What the messages to a peer, in their order, have in common; `None`: nothing that varies by itself.
     pub(crate) fn of(messages: &[Message<'_>]) -> Option<Self> {
-        let messages = messages.get(..MOST_MESSAGES).unwrap_or(messages);
         if messages.len() < LEAST_MESSAGES {
             return None;
         }
@@ -89,7 +83,7 @@ impl Layout {
         let text = messages.iter().all(|message| is_text(message.bytes));
         let places = if text { words() } else { bytes(messages) };
         if !text {
-            layout.add_all(messages, &places, Kind::Length, |_, numbers| tell_length(messages, numbers));
+            layout.add_all(messages, &places, Kind::Length, tell_length);
             layout.add_all(messages, &places, Kind::Time, tell_time);
         }
         let counters: Vec<(Place, bool)> = places
@@ -110,19 +104,26 @@ impl Layout {
         !self.places.iter().any(|(known, _)| known.overlaps(place))
     }
 
+    /// Adds a place, in the order in which they lie in a message. Its number among them.
+    fn add(&mut self, place: Place, kind: Kind) -> usize {
+        let at = self.places.iter().take_while(|(known, _)| known.order() < place.order()).count();
+        self.places.insert(at, (place, kind));
+        at
+    }
+
     /// Adds each place whose numbers are of this kind.
     fn add_all(
         &mut self,
         messages: &[Message<'_>],
         places: &[Place],
         kind: Kind,
-        is_so: impl Fn(Place, &[u64]) -> bool,
+        is_so: fn(&[Message<'_>], Place, &[u64]) -> bool,
     ) {
         for place in places {
             if self.is_free(*place)
-                && numbers(messages, *place).is_some_and(|numbers| is_so(*place, &numbers))
+                && numbers(messages, *place).is_some_and(|numbers| is_so(messages, *place, &numbers))
             {
-                self.places.push((*place, kind));
+                self.add(*place, kind);
             }
         }
     }
@@ -148,47 +149,37 @@ impl Layout {
         let trusted = exact
             && (place.is_first_word() || matches!(place, Place::Bytes { offset, .. } if offset < HEADER));
         let wide = if kind == Kind::Counter { place.widened(messages) } else { None };
-        self.places.push((wide.filter(|wide| self.is_free(*wide)).unwrap_or(place), kind));
-        if !self.is_borne_out(messages, trusted) {
-            self.places.pop();
+        let place = wide.filter(|wide| self.is_free(*wide)).unwrap_or(place);
+        let at = self.add(place, kind);
+        if !self.is_borne_out(messages, place, trusted) {
+            self.places.remove(at);
         }
     }
 
-    /// Whether messages that differ in nothing but these places are answered alike, but for what repeats the last of
-    /// them; and others are not, or the place needs no proof.
-    fn is_borne_out(&self, messages: &[Message<'_>], trusted: bool) -> bool {
-        let Some((place, _)) = self.places.last() else { return false };
-        let answered = messages.iter().filter(|message| !message.response.is_empty());
-        let mut answers: Vec<(u64, u64)> = answered
-            .map(|message| {
-                let said = place.span(message.bytes).and_then(|span| message.bytes.get(span));
-                (self.rest(message.bytes), without(message.response, said.unwrap_or_default()))
-            })
-            .collect();
-        answers.sort_unstable();
-        let alike = |same_rest: bool| {
-            answers.windows(2).filter(move |pair| match pair {
-                [(rest, answer), (other_rest, other)] => {
-                    (rest == other_rest) == same_rest && (answer == other) == same_rest
-                }
-                _ => false,
-            })
-        };
-        let same_rest = answers.windows(2).filter(|pair| matches!(pair, [(a, _), (b, _)] if a == b)).count();
-        let proofs = alike(true).count();
-        if proofs < same_rest {
-            return false;
+    /// Whether messages that differ in nothing but these places are answered alike, but for what repeats this one; and
+    /// there are enough such questions, with an answer each. (Two would be "not there" and "done", whatever was asked
+    /// for.) A place that needs no proof must not be spoken against.
+    fn is_borne_out(&self, messages: &[Message<'_>], place: Place, trusted: bool) -> bool {
+        // What was asked, its answer, and whether it was asked again.
+        let mut asked: Vec<(u64, u64, bool)> = Vec::new();
+        for message in messages.iter().filter(|message| !message.response.is_empty()) {
+            let said = place.span(message.bytes).and_then(|span| message.bytes.get(span));
+            let rest = self.rest(message.bytes);
+            let answer = without(message.response, said.unwrap_or_default());
+            match asked.iter_mut().find(|(known, ..)| *known == rest) {
+                Some((_, known, _)) if *known != answer => return false,
+                Some((.., again)) => *again = true,
+                None => asked.push((rest, answer, false)),
+            }
         }
-        let proven = proofs > 0 && alike(false).count() > 0;
-        proven || trusted && self.distinct(messages) * 2 >= messages.len()
+        let again = asked.iter().filter(|(.., again)| *again).map(|(_, answer, _)| *answer);
+        let proofs = count_distinct(again.collect());
+        proofs >= LEAST_PROOFS || trusted && self.distinct(messages) * 2 >= messages.len()
     }
 
     /// How many of the messages differ in something else than these places.
     fn distinct(&self, messages: &[Message<'_>]) -> usize {
-        let mut rests: Vec<u64> = messages.iter().map(|message| self.rest(message.bytes)).collect();
-        rests.sort_unstable();
-        rests.dedup();
-        rests.len()
+        count_distinct(messages.iter().map(|message| self.rest(message.bytes)).collect())
     }
 
     fn rest(&self, bytes: &[u8]) -> u64 {
@@ -201,21 +192,17 @@ impl Layout {
     /// Where the message has not all of the places, `rest` is all of it.
     pub(crate) fn split(&self, bytes: &[u8], rest: &mut Vec<u8>, told: &mut dyn FnMut(Kind, usize, &[u8])) {
         rest.clear();
-        let mut spans: Vec<(Range<usize>, Kind)> = Vec::new();
-        for (place, kind) in &self.places {
-            let Some(span) = place.span(bytes) else {
-                rest.extend_from_slice(bytes);
-                return;
-            };
-            spans.push((span, *kind));
-        }
-        spans.sort_unstable_by_key(|(span, _)| span.start);
         let mut at = 0;
-        for (span, kind) in spans {
+        if self.places.iter().any(|(place, _)| place.span(bytes).is_none()) {
+            rest.extend_from_slice(bytes);
+            return;
+        }
+        for (place, kind) in &self.places {
+            let span = place.span(bytes).unwrap_or(at..at);
             rest.extend_from_slice(bytes.get(at..span.start).unwrap_or_default());
             // Neither is in a text that is worth it.
-            rest.extend_from_slice(&[1, kind as u8]);
-            told(kind, span.start, bytes.get(span.clone()).unwrap_or_default());
+            rest.extend_from_slice(&[1, *kind as u8]);
+            told(*kind, span.start, bytes.get(span.clone()).unwrap_or_default());
             at = span.end;
         }
         rest.extend_from_slice(bytes.get(at..).unwrap_or_default());
@@ -263,6 +250,14 @@ impl Place {
         }
     }
 
+    /// Where it lies, as far as others lie before or behind it.
+    fn order(self) -> usize {
+        match self {
+            Self::Bytes { offset, .. } => offset,
+            Self::Word { number, .. } => number,
+        }
+    }
+
     fn is_first_word(self) -> bool {
         matches!(self, Self::Word { number: 0, .. })
     }
@@ -307,6 +302,12 @@ fn word(bytes: &[u8], number: usize) -> Option<Range<usize>> {
         }
     }
     None
+}
+
+fn count_distinct(mut hashes: Vec<u64>) -> usize {
+    hashes.sort_unstable();
+    hashes.dedup();
+    hashes.len()
 }
 
 /// The hash of an answer without what it repeats of the request.
@@ -372,12 +373,13 @@ fn id_bytes(messages: &[Message<'_>], layout: &Layout) -> Vec<Place> {
     let free = untold(messages);
     let some = messages.get(..HEAD).unwrap_or(messages);
     let varies = |offset: usize| {
-        let mut seen: Vec<u8> =
-            some.iter().filter_map(|message| message.bytes.get(offset).copied()).collect();
-        seen.sort_unstable();
-        seen.dedup();
+        let mut seen = [false; 256];
+        for byte in some.iter().filter_map(|message| message.bytes.get(offset)) {
+            seen[usize::from(*byte)] = true;
+        }
+        let count = seen.into_iter().filter(|seen| *seen).count();
         free >> offset & 1 != 0
-            && seen.len() * 4 > some.len() * 3
+            && count * 4 > some.len() * 3
             && layout.is_free(Place::Bytes { offset, width: 1, little: false })
     };
     let varying: Vec<bool> = (0..HEAD).map(varies).collect();
@@ -409,14 +411,12 @@ fn id_words(messages: &[Message<'_>], layout: &Layout) -> Vec<Place> {
 
 /// No two messages have the same there.
 fn are_all_other(messages: &[Message<'_>], place: Place) -> bool {
-    let mut seen: Vec<&[u8]> =
-        messages.iter().filter_map(|message| message.bytes.get(place.span(message.bytes)?)).collect();
-    seen.sort_unstable();
-    seen.len() == messages.len() && seen.windows(2).all(|pair| pair.first() != pair.last())
+    let said = |message: &Message<'_>| Some(hash(message.bytes.get(place.span(message.bytes)?)?));
+    count_distinct(messages.iter().filter_map(said).collect()) == messages.len()
 }
 
 /// The numbers say how long each message is, or how much of it follows.
-fn tell_length(messages: &[Message<'_>], numbers: &[u64]) -> bool {
+fn tell_length(messages: &[Message<'_>], _: Place, numbers: &[u64]) -> bool {
     let length = |message: &Message<'_>| message.bytes.len() as u64;
     let mut beside =
         messages.iter().zip(numbers).map(|(message, number)| length(message).checked_sub(*number));
@@ -426,7 +426,7 @@ fn tell_length(messages: &[Message<'_>], numbers: &[u64]) -> bool {
 }
 
 /// The numbers are times, in seconds or smaller units since 1970, and none is before the one ahead of it.
-fn tell_time(place: Place, numbers: &[u64]) -> bool {
+fn tell_time(_: &[Message<'_>], place: Place, numbers: &[u64]) -> bool {
     let (first, last) =
         (numbers.first().copied().unwrap_or_default(), numbers.last().copied().unwrap_or_default());
     let units: &[u64] = match place {
@@ -515,32 +515,35 @@ mod tests {
         let talks = |talks: &[(&str, &str)]| -> Vec<(Vec<u8>, Vec<u8>)> {
             talks.iter().map(|(asked, told)| (asked.as_bytes().to_vec(), told.as_bytes().to_vec())).collect()
         };
-        let found = [(4, Kind::Counter)];
-        let echoed = talks(&[
-            ("get 7 a", "7 one"),
-            ("get 8 b", "8 two"),
-            ("get 9 a", "9 one"),
-            ("get 10 b", "10 two"),
-        ]);
-        assert_eq!(learned(&echoed), found);
-        let matters =
-            talks(&[("get 7 a", "one"), ("get 8 b", "two"), ("get 9 a", "three"), ("get 10 b", "four")]);
-        assert_eq!(learned(&matters), []);
-        let all_ok = talks(&[("put 7 a", "ok"), ("put 8 b", "ok"), ("put 9 a", "ok"), ("put 10 b", "ok")]);
-        assert_eq!(learned(&all_ok), []);
-        let ids = ["f81a3c02", "09be77d1", "5c0d12aa", "77aa01bf"];
-        let random = talks(&[
-            (&std::format!("get a {}", ids[0]), "one"),
-            (&std::format!("get b {}", ids[1]), "two"),
-            (&std::format!("get a {}", ids[2]), "one"),
-            (&std::format!("get b {}", ids[3]), "two"),
-        ]);
-        assert_eq!(learned(&random), [(6, Kind::Id)]);
-        let binary = ids.map(|id| u32::from_str_radix(id, 16).expect("hex"));
-        let talk =
-            |id: u32, key: u8, told: &str| ([&[1][..], &id.to_be_bytes(), &[key]].concat(), told.into());
-        let random = [talk(binary[0], 1, "one"), talk(binary[1], 2, "two"), talk(binary[2], 1, "one")];
-        assert_eq!(learned(&random), [(1, Kind::Id)]);
+        let keys = ["a", "b", "c", "a", "b", "c"];
+        let numbered = |told: &dyn Fn(usize, &str) -> String| {
+            let talks = keys.iter().enumerate().map(|(at, key)| {
+                let number = at + 7;
+                (std::format!("get {number} {key}").into_bytes(), told(number, key).into_bytes())
+            });
+            learned(&talks.collect::<Vec<_>>())
+        };
+        assert_eq!(numbered(&|number, key| std::format!("{number} is {key}")), [(4, Kind::Counter)]);
+        assert_eq!(numbered(&|_, key| std::format!("is {key}")), [(4, Kind::Counter)]);
+        assert_eq!(numbered(&|number, _| std::format!("is {}", number * 2)), [], "it matters");
+        assert_eq!(numbered(&|_, _| "ok".into()), [], "nothing is known of what matters");
+        let ids = ["f81a3c02", "09be77d1", "5c0d12aa", "77aa01bf", "e10c55d9", "316fb0c8"];
+        let random: Vec<_> =
+            ids.iter().zip(keys).map(|(id, key)| (std::format!("{key} {id}"), key)).collect();
+        let random: Vec<_> = random.iter().map(|(asked, told)| (asked.as_str(), *told)).collect();
+        assert_eq!(learned(&talks(&random)), [(2, Kind::Id)]);
+        let missing: Vec<_> = ids
+            .iter()
+            .zip(["get", "set", "get", "set", "get", "set"])
+            .map(|(id, verb)| (std::format!("{verb} {id}"), if verb == "get" { "nothing" } else { "done" }))
+            .collect();
+        let missing: Vec<_> = missing.iter().map(|(asked, told)| (asked.as_str(), *told)).collect();
+        assert_eq!(learned(&talks(&missing)), [], "what is not there is answered alike");
+        let binary = ids.iter().zip(keys).map(|(id, key)| {
+            let id = u32::from_str_radix(id, 16).expect("hex").to_be_bytes();
+            ([&[1][..], &id, key.as_bytes()].concat(), key.as_bytes().to_vec())
+        });
+        assert_eq!(learned(&binary.collect::<Vec<_>>()), [(1, Kind::Id)]);
     }
 
     #[test]

@@ -40,7 +40,14 @@
 //!    and `HEAD`, reading Redis commands, SQL queries. This comes before the last two steps of 2: an equal
 //!    question with a used answer beats a changed one.
 //!
-//! Bytes of no known protocol are the same call only where they are equal but for times in them.
+//! A request may name a statement that an earlier one prepared, under a number or a name that another run does not
+//! give. [`Index::of_talks`] is told what each recorded call refers to, and [`Index::find_in`] what the live connection
+//! was told: then statements and their values are compared ([`Connections`] keeps both). The database that a connection
+//! uses is part of the call, as far as it is known.
+//!
+//! Bytes of no known protocol are the same call only where they are equal but for times in them, and but for what the
+//! recording shows to be new in each message: a counter at their head, their length, a time in binary form; and an id or
+//! another counter, where the answers prove that it does not matter.
 //!
 //! # How [`Strategy::Chunk`] and [`Strategy::Sim`] decide
 //!
@@ -69,6 +76,8 @@ mod talk;
 #[cfg(test)]
 mod tests;
 
+pub use explain::{Change, Side, changes};
+pub use fields::Role;
 pub use index::Index;
 pub use talk::{Connections, RecordedTalk};
 

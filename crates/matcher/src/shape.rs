@@ -271,26 +271,35 @@ static VOLATILE_NAMES: Words<(), 43, 17> = Words::new(&[
         "oauthtimestamp", "oauthsignature", "uuid", "uniqid"], ()),
 ]);
 
+/// What parts the name of a field from those of what it lies in.
+pub(crate) const SEPARATORS: [u8; 3] = *b". ]";
+
+/// The last part of a name that has several.
+fn last_part(name: &str) -> &[u8] {
+    let name = name.as_bytes();
+    name.rsplit(|byte| SEPARATORS.contains(byte)).find(|part| !part.is_empty()).unwrap_or(name)
+}
+
 /// The name says that the value is new each time, however short the value is.
 pub(crate) fn is_volatile_name(name: &str) -> bool {
-    let last = name.rsplit(['.', ' ', ']']).find(|part| !part.is_empty()).unwrap_or(name);
+    let last = last_part(name);
     let mut letters = [0u8; 24];
     let mut length = 0;
-    for byte in last.bytes().filter(u8::is_ascii_alphanumeric) {
+    for byte in last.iter().filter(|byte| byte.is_ascii_alphanumeric()) {
         let Some(place) = letters.get_mut(length) else { return false };
         *place = byte.to_ascii_lowercase();
         length += 1;
     }
     let plain = letters.get(..length).unwrap_or_default();
-    if plain.is_empty() { last == "_" } else { VOLATILE_NAMES.find(plain).is_some() }
+    if plain.is_empty() { last == b"_" } else { VOLATILE_NAMES.find(plain).is_some() }
 }
 
 /// The name says that the value proves who is asking; a random one is not what is asked for.
 pub(crate) fn is_proof_name(name: &str) -> bool {
-    let last = name.rsplit(['.', ' ', ']']).find(|part| !part.is_empty()).unwrap_or(name);
+    let last = last_part(name);
     ["token", "access_token", "accesstoken", "id_token", "jwt", "auth", "ticket", "state", "assertion"]
         .iter()
-        .any(|known| last.eq_ignore_ascii_case(known))
+        .any(|known| last.eq_ignore_ascii_case(known.as_bytes()))
 }
 
 /// Nothing of the value is left when what is generated is taken away.

@@ -72,7 +72,7 @@ const POSTGRES: [&str; 4] = ["node-pg", "php-pdo-pgsql", "python-asyncpg", "pyth
 fn numbers_of_statements_do_not_matter() {
     for name in MYSQL {
         let recorded = asked(name);
-        let expected: Vec<_> = replay(&mut index(&[recorded.clone()]), &recorded);
+        let expected: Vec<_> = replay(&mut index(std::slice::from_ref(&recorded)), &recorded);
         assert!(
             expected.iter().enumerate().all(|(at, found)| found.index == Some(at)),
             "{name}: {expected:#?}"
@@ -103,7 +103,7 @@ fn names_of_statements_do_not_matter() {
             }
         }
         assert!(changed > 1, "{name}");
-        for (at, decision) in replay(&mut index(&[recorded.clone()]), &live).iter().enumerate() {
+        for (at, decision) in replay(&mut index(std::slice::from_ref(&recorded)), &live).iter().enumerate() {
             assert_eq!(decision.index, Some(at), "{name} {}: {decision:#?}", live[at].request.escape_ascii());
         }
     }
@@ -151,13 +151,13 @@ fn equal_bytes_that_name_another_statement_are_another_call() {
     assert!(live[first].response[5] != live[second].response[5]);
     // The second statement is prepared under the number of the first; its run says the first one's bytes.
     live[second].response[5] = live[first].response[5];
-    let decisions = replay(&mut index(&[recorded.clone()]), &live);
+    let decisions = replay(&mut index(std::slice::from_ref(&recorded)), &live);
     let offset = recorded.iter().take(first).filter(|talk| talk.request.is_empty()).count();
     assert_eq!(decisions[second - offset].index, Some(second - offset));
 
     let mut swapped = recorded.clone();
     swapped[first].request = recorded[second].request.clone();
-    let decisions = replay(&mut index(&[recorded.clone()]), &swapped);
+    let decisions = replay(&mut index(std::slice::from_ref(&recorded)), &swapped);
     let run = places(recorded.len(), |at| recorded[at].request.get(4) == Some(&0x17))[0];
     assert_eq!(decisions[run - offset].index, None, "{:#?}", decisions[run - offset]);
 }
@@ -167,7 +167,7 @@ fn equal_bytes_that_name_another_statement_are_another_call() {
 fn statements_are_prepared_on_each_connection() {
     for name in ["php-pdo-mysql", "node-mysql2", "node-pg", "python-asyncpg"] {
         let recorded = asked(name);
-        let mut index = index(&[recorded.clone()]);
+        let mut index = index(std::slice::from_ref(&recorded));
         replay(&mut index, &recorded);
         let prepares = |talk: &Talk| match talk.request.as_slice() {
             [_, _, _, 0, 0x16, ..] => true,

@@ -36,7 +36,8 @@ pub(super) fn read_mongodb(
     let mut writes = false;
     // A message that was decoded is well formed.
     let _ = command.fields(|path, value| {
-        writes |= path.contains("$out") || path.contains("$merge");
+        let has = |part: &[u8]| path.as_bytes().windows(part.len()).any(|window| window == part);
+        writes |= has(b"$out") || has(b"$merge");
         if matches!(path, "$db" | "collection")
             || path.as_bytes() == command.name && command.name != b"getMore"
         {
@@ -48,18 +49,20 @@ pub(super) fn read_mongodb(
             sink.field(Group::Generated, Role::Volatile, name, &text);
             return;
         }
-        let top = path.split(['.', '[']).next().unwrap_or_default();
-        let is = |part: &str| path.split('.').nth(1).is_some_and(|second| second == part);
+        let end = path.bytes().position(|byte| matches!(byte, b'.' | b'[')).unwrap_or(path.len());
+        let top = path.get(..end).unwrap_or(path);
+        // `updates[0].q.id`
+        let is_question = || path.as_bytes().split(|byte| *byte == b'.').nth(1) == Some(b"q");
         match top {
             "documents" | "update" => written(Group::Written, name, &text, sink),
-            "updates" if !is("q") => written(Group::Written, name, &text, sink),
+            "updates" if !is_question() => written(Group::Written, name, &text, sink),
             "limit" | "skip" => sink.field(Group::Clause, Role::Parameter, name, &text),
             "batchSize" | "sort" | "projection" | "fields" | "ordered" | "cursor" | "writeConcern"
             | "readConcern" | "$readPreference" | "singleBatch" | "maxTimeMS" | "comment" | "hint" => {
                 sink.field(Group::Clause, Role::Soft, name, &text);
             }
             // "Since an hour ago" is asked for anew each time.
-            _ if matches!(value, Value::Time(_)) && path.contains(".$") => {
+            _ if matches!(value, Value::Time(_)) && has(b".$") => {
                 sink.field(Group::Generated, Role::Volatile, name, &text);
             }
             _ => sink.field(Group::Where, Role::Identity, name, &text),
