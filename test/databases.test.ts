@@ -78,7 +78,15 @@ interface Front {
 /** Replays some sessions in this order, all of which must be green. */
 async function isGreen(t: TestContext, { folder, program }: Recorded, ids: string[]): Promise<void> {
   const options = ids.flatMap((id) => ['--session', id]);
-  const { code, stdout, stderr } = await koala(t, ['replay', folder, ...options, '--', ...program]);
+  const { code, stdout, stderr } = await koala(t, [
+    'replay',
+    folder,
+    '--timeout',
+    '10s',
+    ...options,
+    '--',
+    ...program,
+  ]);
   assert.equal(code, 0, `${stdout}${stderr}`);
   assert.match(stdout, new RegExp(`${ids.length} passed`));
 }
@@ -90,7 +98,7 @@ async function isRed(
   regression: string,
   named: RegExp[],
 ): Promise<void> {
-  const { code, stdout, stderr } = await koala(t, ['replay', folder, '--', ...program], {
+  const { code, stdout, stderr } = await koala(t, ['replay', folder, '--timeout', '10s', '--', ...program], {
     REGRESSION: regression,
   });
   assert.equal(code, 1, `${stdout}${stderr}`);
@@ -106,6 +114,7 @@ async function told(command: string[], servers: Record<string, Server>): Promise
 
 const python = ['/usr/bin/python3', programFile('databases.py')];
 const node = [process.execPath, programFile('databases.mjs')];
+const drivers = { postgresql: 'postgresql', mariadb: 'mariadb-java-client' };
 const isRoot = process.getuid?.() === 0;
 
 /** php-fpm with a database, and an nginx that asks it. */
@@ -182,6 +191,7 @@ const cases: Case[] = [
     changed: {
       value: [/FROM trees WHERE id = \$1 \[2\]/, /where id: 1 -> 2/],
       table: [/FROM shrubs/, /table: trees -> shrubs/],
+      database: [/no login of koala to the database other/, /database: grove -> other/],
     },
   },
   {
@@ -194,6 +204,7 @@ const cases: Case[] = [
     changed: {
       value: [/execute: SELECT .* FROM trees WHERE id = \?/, /where id: 1 -> 2/],
       table: [/FROM shrubs/],
+      database: [/no login of koala to the database other/, /database: grove -> other/],
     },
   },
   {
@@ -225,6 +236,26 @@ const cases: Case[] = [
     paths: ['/redis/write/1', '/redis/read/1', '/redis/read/2', '/redis/write/3'],
     changed: { value: [/tree:2/] },
   },
+  ...(['postgresql', 'mariadb'] as const).map((kind): Case => ({
+    name: `Java with JDBC to ${kind}`,
+    needs: ['java', 'jdbc', kind],
+    site: async (t) => {
+      const database = kind === 'mariadb' ? await mariaDb(t) : await postgres(t);
+      const url = `jdbc:${kind}://127.0.0.1:${database.port}/${database.database}`;
+      const port = await freePort();
+      const settings = [port, url, database.user, database.password].join('\n');
+      const program = [commandPath('java'), '-cp', `/usr/share/java/${drivers[kind]}.jar`];
+      return { program: [...program, programFile('Databases.java'), settings], port, servers: [database] };
+    },
+    // From the fifth time on, the driver of PostgreSQL asks for rows without asking which columns they have.
+    paths: [
+      'fresh/read/1',
+      'kept/read/1',
+      'fresh/write/2',
+      ...(kind === 'mariadb' ? [2, 3, 4, 1, 2, 3] : [2, 3, 4]).map((id) => `kept/read/${id}`),
+    ].map((path) => `/${path}`),
+    changed: { value: [/where id: 1 -> 2/] },
+  })),
   {
     name: 'php-fpm behind nginx',
     needs: phpNeeds,

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { Client, type Exchange, parts } from './support/client.ts';
-import { record, replay, stop } from './support/koala.ts';
+import { koala, record, replay, stop } from './support/koala.ts';
 import { lacking } from './support/needs.ts';
 import { compiled } from './support/programs.ts';
 import { readManifest, requestSessions } from './support/recording.ts';
@@ -131,5 +131,35 @@ test(
     const { folder } = await recorded(t, compiled('threaded'));
     const { code, stdout, stderr } = await replay(t, folder, ['true']);
     assert.notEqual(code, 0, `${stdout}${stderr}`);
+  },
+);
+
+test(
+  'the strategies of koala 1.x replay green, and answer what resembles a recorded call, as koala 1.x did',
+  { skip: lacking('gcc', 'redis-server') },
+  async (t) => {
+    const { folder, program } = await recorded(t, compiled('threaded'));
+    const run = (options: string[], env?: NodeJS.ProcessEnv) =>
+      koala(t, ['replay', folder, ...options, '--', ...program], env);
+    for (const strategy of ['chunk', 'sim']) {
+      for (const { code, stdout, stderr } of [
+        await run(['--match', strategy]),
+        await run([], { KOALA_REPLAYING_MATCH_STRATEGY: strategy }),
+      ]) {
+        assert.equal(code, 0, `${strategy}: ${stdout}${stderr}`);
+        assert.match(stdout, /6 (sessions )?passed/);
+      }
+    }
+    const similar = await run(['--match', 'sim'], { REGRESSION: 'call' });
+    assert.equal(similar.code, 1, `${similar.stdout}${similar.stderr}`);
+    assert.match(similar.stdout, /recorded "one", replayed "one0"/, 'it is named');
+    assert.doesNotMatch(
+      similar.stdout,
+      /not in the recording: GET one0/,
+      'the answer to another key is given',
+    );
+    const strict = await run(['--match', 'sim', '--threshold', '0.9'], { REGRESSION: 'call' });
+    assert.equal(strict.code, 1, `${strict.stdout}${strict.stderr}`);
+    assert.match(strict.stdout, /not in the recording: GET one0/);
   },
 );

@@ -1,5 +1,6 @@
 /** Requests and responses, compared by protocol. */
 import { show } from '../protocols/bytes.ts';
+import { parseFastCgiResponse } from '../protocols/fastcgi.ts';
 import {
   headerValue,
   parseHttpRequest,
@@ -23,8 +24,8 @@ export function compareResponses(
   replayed: Uint8Array,
   noise: Noise,
 ): Difference[] {
-  const left = parseHttpResponse(recorded);
-  const right = parseHttpResponse(replayed);
+  const left = parseHttpResponse(recorded) ?? parseFastCgiResponse(recorded);
+  const right = parseHttpResponse(replayed) ?? parseFastCgiResponse(replayed);
   if (left === undefined || right === undefined) {
     return compareBodies('bytes', path, recorded, replayed, undefined, noise);
   }

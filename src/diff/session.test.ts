@@ -190,3 +190,88 @@ test('a call that is answered from outside the session is one too many, but for 
     assert.equal(compareSessions(calls(), replayed(request)).Notes.length, 1);
   }
 });
+
+test('calls in another order are the same calls, and that is said', () => {
+  const recorded = calls(call(1, redis('GET', 'a')), call(2, redis('GET', 'b')));
+  const replayed = calls(
+    call(1, redis('GET', 'b'), { Matched: matched(2) }),
+    call(2, redis('GET', 'a'), { Matched: matched(1) }),
+  );
+  assert.deepEqual(compareSessions(recorded, replayed), {
+    Differences: [],
+    Notes: ['calls were made in another order: GET b -> 127.0.0.1:6379 before GET a -> 127.0.0.1:6379'],
+  });
+});
+
+const mysql = (code: number, body: string, sequence = 0): Uint8Array =>
+  bytes(`${String.fromCodePoint(body.length + 1, 0, 0, sequence, code)}${body}`);
+const onMySql = (...Actions: CallOutbound[]): Session =>
+  session({
+    Actions,
+    Connections: [
+      {
+        ConnectionId: 2n,
+        Direction: 'outbound',
+        Kind: 'tcp',
+        Local: '',
+        Peer: '127.0.0.1:6379',
+        Protocol: 'mysql',
+        Encrypted: false,
+        ServerName: '',
+        End: '',
+        Gap: false,
+      },
+    ],
+  });
+
+test('a connection that was there already, or is opened anew, is a note', () => {
+  const login = [
+    call(1, bytes('')),
+    call(2, mysql(0x8d, 'proof', 1)),
+    call(3, mysql(3, 'SET NAMES utf8mb4')),
+  ];
+  const query = call(4, mysql(3, 'SELECT a FROM t'));
+  const asked = { ...query, Matched: matched(4) };
+  const fresh = onMySql(...login, query);
+  const pooled = compareSessions(fresh, onMySql(asked));
+  assert.deepEqual([pooled.Differences, pooled.Notes.length], [[], 3]);
+  const elsewhere = login.map((one) => ({ ...one, Matched: matched(7, { SessionId: 'other' }) }));
+  const opened = compareSessions(onMySql(query), onMySql(...elsewhere, asked));
+  assert.deepEqual([opened.Differences, opened.Notes.length], [[], 3]);
+  // On a connection that is in use, it changes what is asked then.
+  const set = call(3, mysql(3, 'SET NAMES utf8mb4'));
+  assert.deepEqual(
+    compare(onMySql({ ...query, ActionIndex: 1 }, set), onMySql({ ...query, Matched: matched(1) })),
+    ['call-missing recorded call was not made: SET NAMES utf8mb4 -> 127.0.0.1:6379'],
+  );
+});
+
+test('what differs in a statement is what the matcher has named', () => {
+  const recorded = onMySql(call(1, mysql(3, 'SELECT a FROM t')));
+  const changed = { Differences: ['column b: (absent) -> b', 'statement name: s1 -> s2'] };
+  const replayed = onMySql(call(1, mysql(3, 'SELECT a, b FROM t'), { Matched: matched(1, changed) }));
+  assert.deepEqual(compare(recorded, replayed), [
+    'call-changed calls[0].request.column b: recorded (absent), replayed b',
+  ]);
+});
+
+test('a call in no recording is explained by its scores and the runner-up', () => {
+  const recorded = calls(call(1, redis('GET', 'a')), call(2, redis('GET', 'b')));
+  const { Differences } = compareSessions(
+    recorded,
+    calls(
+      call(1, redis('GET', 'c'), {
+        Matched: matched(-1, {
+          NearestActionIndex: 1,
+          Fields: [{ Name: 'key', Weight: 4, Score: 0 }],
+          RunnerUp: { SessionId: '', ActionIndex: 2, Mark: 0.25 },
+        }),
+      }),
+    ),
+  );
+  assert.deepEqual(Differences[0]?.Details, [
+    'nearest recorded call: GET a -> 127.0.0.1:6379',
+    'key           weight 4.00  agrees 0.00',
+    'runner-up: GET b -> 127.0.0.1:6379, mark 0.250',
+  ]);
+});

@@ -7,6 +7,7 @@ import { purposeOf } from '../protocols/sql.ts';
 import { outboundCalls, type CallOutbound, type Session } from '../recording/model.ts';
 import { compareDeeds } from './deeds.ts';
 import { valueDifference, type Difference } from './difference.ts';
+import { runnerUpLine, scoreLines } from './explain.ts';
 import { compareRequests, compareResponses } from './message.ts';
 import { noiseOf, type Noise } from './noise.ts';
 import { callKey, type Shares } from './overlap.ts';
@@ -64,6 +65,7 @@ function compareCalls(
   const made = outboundCalls(replayed);
   const byIndex = new Map(calls.map((call, position) => [call.ActionIndex, { call, position }]));
   const answered = new Set<number>();
+  const order: CallOutbound[] = [];
   for (const [position, call] of made.entries()) {
     const matched = call.Matched;
     if (isSimulated(call)) {
@@ -96,9 +98,11 @@ function compareCalls(
       continue;
     }
     answered.add(matched.ActionIndex);
+    if (!isForTheConnection(recorded, calls, found.position)) order.push(found.call);
     if (!isLogin(recorded, found.call))
       into.Differences.push(...compareCall(path, recorded, found.call, call, noise));
   }
+  noteOrder(order, calls, into);
   for (const [position, call] of calls.entries()) {
     if (answered.has(call.ActionIndex)) continue;
     if (shares?.answeredElsewhere.has(callKey(recorded.SessionId, call.ActionIndex)) === true) {
@@ -110,6 +114,17 @@ function compareCalls(
   }
 }
 
+/** The same calls in another order are the same calls; that they are, a reader should know. */
+function noteOrder(made: readonly CallOutbound[], calls: readonly CallOutbound[], into: Comparison): void {
+  const later = made.find((call, at) => call.ActionIndex < (made[at - 1]?.ActionIndex ?? call.ActionIndex));
+  if (later === undefined) return;
+  const before = made[made.indexOf(later) - 1];
+  if (before === undefined) return;
+  into.Notes.push(
+    `calls were made in another order: ${describeCall(before, calls)} before ${describeCall(later, calls)}`,
+  );
+}
+
 function compareCall(
   path: string,
   session: Session,
@@ -118,7 +133,7 @@ function compareCall(
   noise: Noise,
 ): Difference[] {
   const said = describeCall(recorded, outboundCalls(session));
-  const differences = isSql(session, recorded)
+  const differences = isStated(session, recorded)
     ? statedDifferences(`${path}.request`, replayed, noise)
     : compareRequests(`${path}.request`, recorded.Request, replayed.Request, noise);
   for (const difference of differences) difference.Details.push(`in ${said}`);
@@ -135,8 +150,17 @@ function compareCall(
   return differences;
 }
 
-/** In which request a driver prepares a statement, and under which name, depends on the connection that its pool gives. */
-const OF_THE_DRIVER: ReadonlySet<string> = new Set(['statement name', 'portal', 'prepares']);
+/**
+ * What differs every time: in which request a driver prepares a statement, and under which name, depends on the
+ * connection that its pool gives; a password is proved anew; the client's port is another one.
+ */
+const OF_THE_MOMENT: ReadonlySet<string> = new Set([
+  'statement name',
+  'portal',
+  'prepares',
+  'param REMOTE_PORT',
+  'proof',
+]);
 
 /**
  * The differences that the matcher has named: it knows which statement a number stands for, and that another number
@@ -146,7 +170,7 @@ function statedDifferences(path: string, replayed: CallOutbound, noise: Noise): 
   return (replayed.Matched?.Differences ?? []).flatMap((line) => {
     const [, name = line, before = '', after = ''] = /^(.*?): ([^]*) -> ([^]*)$/.exec(line) ?? [];
     const at = `${path}.${name}`;
-    return OF_THE_DRIVER.has(name) || noise(at) ? [] : [valueDifference('call-changed', at, before, after)];
+    return OF_THE_MOMENT.has(name) || noise(at) ? [] : [valueDifference('call-changed', at, before, after)];
   });
 }
 
@@ -165,6 +189,12 @@ function extraCall(
     details.push(`nearest recorded call: ${describeCall(nearest.call, calls)}`);
   }
   details.push(...(matched?.Differences ?? []).map((line) => clip(line, 200)));
+  details.push(...scoreLines(matched?.Fields ?? []));
+  const second = matched?.RunnerUp ?? null;
+  if (second !== null && second.SessionId === '' && second.ActionIndex !== matched?.NearestActionIndex) {
+    const found = byIndex.get(second.ActionIndex);
+    if (found !== undefined) details.push(runnerUpLine(describeCall(found.call, calls), second.Mark));
+  }
   const failed = call.Error === '' ? '' : ` (it failed with ${call.Error})`;
   return {
     Kind: 'call-extra',
@@ -240,6 +270,11 @@ function isForTheConnection(session: Session, calls: readonly CallOutbound[], po
     before.length > 0 &&
     before.every((one) => isConnectionCall(one) || purposeOf(protocolOf(session, one), one) !== 'work')
   );
+}
+
+/** Whether the matcher knows better than a comparison of bytes what differs. */
+function isStated(session: Session, call: CallOutbound): boolean {
+  return isSql(session, call) || protocolOf(session, call) === 'fastcgi';
 }
 
 function isSql(session: Session, call: CallOutbound): boolean {

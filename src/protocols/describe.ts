@@ -1,6 +1,7 @@
 /** Sessions and calls in one line. */
 import { connectionOf, peerOf, type CallOutbound, type Session } from '../recording/model.ts';
 import { clip, show } from './bytes.ts';
+import { describeFastCgiRequest, parseFastCgiResponse } from './fastcgi.ts';
 import { parseHttpRequest, parseHttpResponse } from './http.ts';
 import { parseRedisCommands, showRedisCommand } from './redis.ts';
 import { describeSql } from './sql.ts';
@@ -13,14 +14,16 @@ export function describeRequest(session: Session): string {
     return session.Context === '' ? '(no request)' : `(${session.Context})`;
   const { Request } = session.CallFromInbound;
   const http = parseHttpRequest(Request);
-  return http === undefined ? show(Request, LIMIT) : clip(`${http.method} ${http.target}`, LIMIT);
+  if (http !== undefined) return clip(`${http.method} ${http.target}`, LIMIT);
+  const fastCgi = describeFastCgiRequest(Request);
+  return fastCgi === undefined ? show(Request, LIMIT) : clip(fastCgi, LIMIT);
 }
 
 /** What it answered: `200`, or how many bytes. */
 export function describeResponse(session: Session): string {
   if (session.ReturnInbound === null) return session.CallFromInbound === null ? '' : 'no response';
   const { Response } = session.ReturnInbound;
-  const http = parseHttpResponse(Response);
+  const http = parseHttpResponse(Response) ?? parseFastCgiResponse(Response);
   return http === undefined ? `${Response.length} bytes` : String(http.status);
 }
 
@@ -40,6 +43,8 @@ function describeCallRequest(call: CallOutbound, calls: readonly CallOutbound[])
   if (http !== undefined) return clip(`${http.method} ${http.target}`, LIMIT);
   const redis = parseRedisCommands(call.Request);
   if (redis !== undefined) return clip(redis.map((args) => showRedisCommand(args)).join('; '), LIMIT);
+  const fastCgi = describeFastCgiRequest(call.Request);
+  if (fastCgi !== undefined) return clip(fastCgi, LIMIT);
   const sql = describeSql(call, calls);
   return sql === undefined ? show(call.Request, LIMIT) : clip(sql, LIMIT);
 }

@@ -20,7 +20,13 @@ test('a session survives encoding, to the bit of its 64-bit integers and its byt
         Ambiguous: true,
         Datagrams: [1, 2],
         OccurredAt: 1_795_358_265_987_075_457n,
-        Matched: matched(-1, { Mark: 0.25, Reason: 'r', Differences: ['a', 'b'] }),
+        Matched: matched(-1, {
+          Mark: 0.25,
+          Reason: 'r',
+          Differences: ['a', 'b'],
+          Fields: [{ Name: 'path', Weight: 4, Score: 0.5 }],
+          RunnerUp: { SessionId: '', ActionIndex: 3, Mark: 0.125 },
+        }),
       }),
       {
         ActionType: 'SendUDP',

@@ -196,6 +196,16 @@ function readMatched(from: Fields): Matched {
     Reason: text(from, 'Reason'),
     NearestActionIndex: int(from, 'NearestActionIndex'),
     Differences: texts(from, 'Differences'),
+    Fields: list(from, 'Fields', (field) => ({
+      Name: text(field, 'Name'),
+      Weight: float(field, 'Weight'),
+      Score: float(field, 'Score'),
+    })),
+    RunnerUp: optional(from, 'RunnerUp', (second) => ({
+      SessionId: text(second, 'SessionId'),
+      ActionIndex: int(second, 'ActionIndex'),
+      Mark: float(second, 'Mark'),
+    })),
   };
 }
 

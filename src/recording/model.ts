@@ -80,6 +80,28 @@ export interface Matched {
   /** `ActionIndex` of the nearest recorded call where nothing matched; -1 if there is none. */
   NearestActionIndex: number;
   Differences: string[];
+  /** The score by kind of field; empty where the bytes are equal, or nothing was weighed. */
+  Fields: FieldScore[];
+  /** The second best recorded call, where more than one was weighed. */
+  RunnerUp: RunnerUp | null;
+}
+
+/** How well one kind of field agrees with the matched or nearest call. */
+export interface FieldScore {
+  /** `path`, `headers`, `where`. */
+  Name: string;
+  /** What it weighs in the mark. */
+  Weight: number;
+  /** The share of it that agrees, between 0 and 1. */
+  Score: number;
+}
+
+/** A recorded call that came second. */
+export interface RunnerUp {
+  /** Its session, where it is not the replayed one; else empty. */
+  SessionId: string;
+  ActionIndex: number;
+  Mark: number;
 }
 
 /** A datagram that was sent, and that was not answered. */

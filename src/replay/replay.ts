@@ -190,7 +190,8 @@ class Run {
     const calls = outboundCalls(replayed);
     result.Calls.Replayed = calls.length;
     result.Calls.Answered = calls.filter(
-      ({ Matched }) => Matched !== null && Matched.ActionIndex >= 0,
+      // What only concerns a connection may be answered without a recorded call.
+      ({ Matched }) => Matched !== null && (Matched.ActionIndex >= 0 || Matched.Mark > 0),
     ).length;
     if (session.OverlapGroup === '') this.#judge(result, session, replayed, undefined);
     else this.#overlapping.push({ recorded: session, replayed, result });

@@ -2,6 +2,7 @@
 import type { Writable } from 'node:stream';
 import type { CallReference, MatchDecision, MatchReport } from '../replay/match.ts';
 import { clip } from '../protocols/bytes.ts';
+import { runnerUpLine, scoreLines } from '../diff/explain.ts';
 import { count, styleFor, type Style } from './style.ts';
 
 const SHOWN = 5;
@@ -41,11 +42,8 @@ function decisionLines(decision: MatchDecision, style: Style): string[] {
   const same =
     RunnerUp?.Call.SessionId === Nearest?.SessionId && RunnerUp?.Call.ActionIndex === Nearest?.ActionIndex;
   if (RunnerUp !== null && !same)
-    lines.push(style.dim(`  runner-up: ${reference(RunnerUp.Call)}, mark ${RunnerUp.Mark.toFixed(3)}`));
-  for (const { Name, Weight, Score } of Fields)
-    lines.push(
-      style.dim(`  ${Name.padEnd(NAME_WIDTH)}  weight ${Weight.toFixed(2)}  agrees ${Score.toFixed(2)}`),
-    );
+    lines.push(style.dim(`  ${runnerUpLine(reference(RunnerUp.Call), RunnerUp.Mark)}`));
+  lines.push(...scoreLines(Fields).map((line) => style.dim(`  ${line}`)));
   for (const difference of Differences) lines.push(`  ${style.yellow('differs')}  ${difference}`);
   return lines;
 }

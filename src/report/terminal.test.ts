@@ -64,6 +64,7 @@ test('what failed is named, what passed is counted', () => {
     'failed  GET /b  b',
     '        it differs',
     '          so',
+    '        2 notes (--verbose)',
     'FAIL  2 sessions replayed: 1 passed, 1 failed; 1 of 2 outbound calls mocked; 1.2 s',
   ]);
 });
@@ -74,7 +75,7 @@ test('passed sessions and notes on request; failed ones may be chosen', () => {
   const none = replayLines(result([failed, { ...failed, SessionId: 'c' }]), plain, { only: new Set(['c']) });
   assert.match(
     none.join('\n'),
-    /^failed {2}GET \/b {2}c\n.*\n.*\n {8}and 1 more failed session\nFAIL {2}2 sessions/,
+    /^failed {2}GET \/b {2}c\n.*\n.*\n {8}and 1 more failed session\n {8}2 notes \(--verbose\)\nFAIL {2}2 sessions/,
   );
 });
 

@@ -44,6 +44,9 @@ export function replayLines(
     lines.push(`${style.yellow('skipped')} ${SessionId}: ${Reason}`);
   }
   for (const problem of result.Problems) lines.push(`${style.red('failed')}  ${problem}`);
+  const notes = result.Sessions.reduce((sum, { Notes }) => sum + Notes.length, 0);
+  if (notes > 0 && options.verbose !== true)
+    lines.push(style.dim(`        ${count(notes, 'note')} (--verbose)`));
   lines.push(summaryLine(result, style));
   return lines;
 }

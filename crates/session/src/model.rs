@@ -156,6 +156,32 @@ pub struct Matched {
     pub nearest_action_index: i64,
     /// What differs from the matched or nearest call, a line each.
     pub differences: Vec<String>,
+    /// The score by kind of field; empty where the bytes are equal, or nothing was weighed.
+    pub fields: Vec<FieldScore>,
+    /// The second best recorded call, where more than one was weighed.
+    pub runner_up: Option<RunnerUp>,
+}
+
+/// How well one kind of field agrees with the matched or nearest call.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FieldScore {
+    /// The kind of field: `path`, `headers`, `where`.
+    pub name: String,
+    /// What it weighs in the mark.
+    pub weight: f64,
+    /// The share of it that agrees, between 0 and 1.
+    pub score: f64,
+}
+
+/// A recorded call that came second.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RunnerUp {
+    /// Its session, where it is not the replayed one; else empty.
+    pub session_id: String,
+    /// Its `ActionIndex`.
+    pub action_index: i64,
+    /// Its mark.
+    pub mark: f64,
 }
 
 /// A datagram that was sent, and that was not answered.

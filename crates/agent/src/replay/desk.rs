@@ -17,7 +17,7 @@ use crate::replay::login::{self, Asks, Entry, Login, Who};
 use crate::replay::past::Past;
 use crate::replay::set_up;
 use crate::replay::talks::{
-    Answer, Asked, Book, FailedConnect, Matching, Talk, Talks, connect_failed, peer_of,
+    After, Answer, Asked, Book, FailedConnect, Matching, Talk, Talks, connect_failed, peer_of,
 };
 
 /// How many unmatched calls outside of sessions are kept for those who ask.
@@ -277,11 +277,7 @@ impl Desk {
             return Some(Answer::found(talk.clone(), replayed, reason));
         }
         let response = set_up::simulate(request)?;
-        let mut answer =
-            Answer::none("simulated: sets a connection up, and is not in the recording".to_owned());
-        answer.matched.mark = 1.0;
-        answer.talk = Some(Arc::new(Talk::simulated(request.to_vec(), response)));
-        Some(answer)
+        Some(Answer::simulated(Talk::simulated(request.to_vec(), response)))
     }
 
     /// What a request of a login is answered with; `None` where it is none.
@@ -298,6 +294,10 @@ impl Desk {
         let answer = match entry.asks(protocol, request) {
             Asks::Nothing => return None,
             Asks::Proof => None,
+            Asks::Change(who) => Some(match self.login(None, peer, &who) {
+                Some(_) => change_of_user(flight.as_deref(), peer, &who, request),
+                None => self.nobody(peer, &who, replayed),
+            }),
             Asks::Who(who) => match self.login(flight.as_deref(), peer, &who) {
                 Some(login) => {
                     entry.begin(login);
@@ -471,6 +471,24 @@ fn failed_connect(failed: &mut Vec<FailedConnect>, peer: &str, call: &CallOutbou
             }
         }
         None => Answer::none(format!("no connect to {peer} failed in the recording")).matched,
+    }
+}
+
+/// The server takes the client for somebody else, as it did in the recorded session if it did.
+fn change_of_user(flight: Option<&Flight>, peer: &str, who: &Who, request: &[u8]) -> Answer {
+    let simulated = Talk::simulated(request.to_vec(), login::mysql_ok(1));
+    let is_it = |talk: &&Arc<Talk>| {
+        talk.peer == peer && login::changes_user(&talk.request).is_some_and(|known| known == *who)
+    };
+    let recorded = flight.and_then(|flight| flight.course().book.talks().iter().find(is_it).cloned());
+    match recorded {
+        Some(recorded) => {
+            let Talk { request, response, .. } = simulated;
+            let talk = Talk { request, response, after: After::Open, ..Talk::clone(&recorded) };
+            let reason = "a change of user; whatever the client's proof is".to_owned();
+            Answer::found(Arc::new(talk), &recorded.session_id, reason)
+        }
+        None => Answer::simulated(simulated),
     }
 }
 

@@ -208,6 +208,7 @@ struct Client {
 impl Client {
     fn new(socket: Socket, request: &[u8], config: &Config) -> Self {
         let protocol = match config.inbound_protocol {
+            InboundProtocol::FastCgi => Protocol::FastCgi,
             InboundProtocol::Http => Protocol::Http,
             InboundProtocol::Raw => Protocol::Raw,
             InboundProtocol::Auto => match koala_protocol::detect_request(request) {

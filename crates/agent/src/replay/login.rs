@@ -14,7 +14,7 @@
 use std::sync::Arc;
 
 use koala_protocol::Protocol;
-use koala_protocol::decode::{Decoded, decode};
+use koala_protocol::decode::{Decoded, decode, mysql};
 
 use crate::replay::talks::{After, Talk};
 
@@ -76,7 +76,11 @@ impl Login {
         let mut talks = talks.peekable();
         let mut said = Vec::new();
         let first = *talks.peek()?;
-        let protocol = if is_greeting(first) { Protocol::MySql } else { Protocol::Postgres };
+        let protocol = match is_greeting(first) {
+            true => Protocol::MySql,
+            false if is_start_up(&first.request) => Protocol::Postgres,
+            false => return None,
+        };
         if protocol == Protocol::MySql {
             said.push(Arc::new(talks.next()?.clone()));
         }
@@ -153,22 +157,26 @@ pub enum Asks {
     Who(Who),
     /// It goes on with the login that it has begun.
     Proof,
+    /// The client says on a connection that it uses who it is from now on.
+    Change(Who),
 }
 
 impl Entry {
     /// What a request on the connection is to its login.
     pub fn asks(&mut self, protocol: Protocol, request: &[u8]) -> Asks {
-        let login = matches!(protocol, Protocol::MySql | Protocol::Postgres) && !self.over;
-        if !login {
+        if let Some(who) = changes_user(request).filter(|_| protocol == Protocol::MySql) {
+            self.over = true;
+            return Asks::Change(who);
+        }
+        if self.over || !matches!(protocol, Protocol::MySql | Protocol::Postgres) {
             return Asks::Nothing;
         }
         if self.login.is_some() && is_proof(protocol, request) {
             return Asks::Proof;
         }
         match Who::of(request) {
-            // A change of user is a command.
-            Some(who) if protocol == Protocol::Postgres || is_proof(protocol, request) => Asks::Who(who),
-            _ => {
+            Some(who) => Asks::Who(who),
+            None => {
                 self.over = !is_start_up(request);
                 Asks::Nothing
             }
@@ -189,6 +197,12 @@ impl Entry {
         self.step += 1;
         Some(Talk { request: request.to_vec(), response, after: login.after(), ..Talk::clone(recorded) })
     }
+}
+
+/// Who the client is from now on, as `COM_CHANGE_USER` says: a connection that outlives a request of PHP is reused so.
+pub fn changes_user(request: &[u8]) -> Option<Who> {
+    let is_command = request.get(3..5) == Some(&[0, mysql::CHANGE_USER]);
+    Who::of(request).filter(|_| is_command)
 }
 
 /// Why nobody is taken in, and what differs from a login that was recorded.
@@ -255,4 +269,147 @@ pub fn messages(mut bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
         bytes = rest;
         Some((kind, message))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const GREETING: &[u8] = b"\x05\0\0\0\x0a5.7\0";
+    const SWITCH: &[u8] = b"\x02\0\0\x02\xfex";
+    const OK: &[u8] = b"\x07\0\0\x04\0\0\0\x02\0\0\0";
+
+    fn packet(sequence: u8, payload: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(payload.len()).unwrap().to_le_bytes();
+        [&length[..3], &[sequence], payload].concat()
+    }
+
+    fn mysql_login(user: &str, proof: &[u8], database: &str) -> Vec<u8> {
+        let mut payload = [0x0000_a28d_u32.to_le_bytes(), 0x0100_0000_u32.to_le_bytes()].concat();
+        payload.extend_from_slice(&[45; 1]);
+        payload.extend_from_slice(&[0; 23]);
+        payload.extend_from_slice(user.as_bytes());
+        payload.push(0);
+        payload.push(u8::try_from(proof.len()).unwrap());
+        payload.extend_from_slice(proof);
+        payload.extend_from_slice(database.as_bytes());
+        payload.push(0);
+        packet(1, &payload)
+    }
+
+    fn start_up(user: &str, database: &str) -> Vec<u8> {
+        let body = format!("user\0{user}\0database\0{database}\0\0");
+        let length = u32::try_from(8 + body.len()).unwrap();
+        [&length.to_be_bytes()[..], &[0, 3, 0, 0], body.as_bytes()].concat()
+    }
+
+    fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(4 + body.len()).unwrap();
+        [&[kind][..], &length.to_be_bytes(), body].concat()
+    }
+
+    fn talks(said: &[(&[u8], &[u8])]) -> Vec<Talk> {
+        said.iter().map(|(request, response)| Talk::simulated(request.to_vec(), response.to_vec())).collect()
+    }
+
+    fn who(user: &str, database: &str) -> Who {
+        Who { user: user.to_owned(), database: database.to_owned() }
+    }
+
+    #[test]
+    fn a_mysql_login_goes_on_as_it_was_recorded_whatever_the_proof() {
+        let login = mysql_login("app", b"proof", "shop");
+        let recorded = talks(&[
+            (b"", GREETING),
+            (&login, SWITCH),
+            (&packet(3, b"other proof"), OK),
+            (b"\x05\0\0\0\x03PING", b"\x01\0\0\x01\0"),
+        ]);
+        let recorded = Arc::new(Login::begins(recorded.iter()).unwrap());
+        assert_eq!((&recorded.who, recorded.succeeded()), (&who("app", "shop"), true));
+        let mut entry = Entry::default();
+        let now = mysql_login("app", b"fresh", "shop");
+        assert_eq!(entry.asks(Protocol::MySql, &now), Asks::Who(who("app", "shop")));
+        entry.begin(recorded);
+        assert_eq!(entry.answer(&now).unwrap().response, SWITCH);
+        let proof = packet(3, b"and another");
+        assert_eq!(entry.asks(Protocol::MySql, &proof), Asks::Proof);
+        assert_eq!(entry.answer(&proof).unwrap().response, OK);
+        assert_eq!(entry.asks(Protocol::MySql, b"\x05\0\0\0\x03PING"), Asks::Nothing);
+        // Once it asks, what has another number is data of a command.
+        assert_eq!(entry.asks(Protocol::MySql, &proof), Asks::Nothing);
+        let change = packet(0, b"\x11app\0\x01pshop\0");
+        assert_eq!(entry.asks(Protocol::MySql, &change), Asks::Change(who("app", "shop")));
+        let recorded = talks(&[(&change, SWITCH), (&packet(2, b"proof"), OK)]);
+        assert_eq!(Login::begins(recorded.iter()), None, "it is no login");
+    }
+
+    #[test]
+    fn postgres_trusts_who_has_logged_in_before() {
+        let asks = message(b'R', b"\0\0\0\x0aSCRAM-SHA-256\0\0");
+        let ready =
+            [message(b'R', &[0, 0, 0, 0]), message(b'S', b"server_version\x0015\0"), message(b'Z', b"I")]
+                .concat();
+        let last = [message(b'R', b"\0\0\0\x0cv=abc"), ready.clone()].concat();
+        let begin = start_up("app", "shop");
+        let ssl = [0, 0, 0, 8, 4, 0xd2, 0x16, 0x2f];
+        let recorded = talks(&[
+            (&ssl, b"N"),
+            (&begin, &asks),
+            (&message(b'p', b"SCRAM-SHA-256\0n,,n=,r=x"), &message(b'R', b"\0\0\0\x0br=xy")),
+            (&message(b'p', b"c=biws,r=xy,p=z"), &last),
+            (&message(b'Q', b"SELECT 1\0"), b""),
+        ]);
+        let login = Arc::new(Login::begins(recorded.iter()).unwrap());
+        assert!(login.succeeded());
+        let mut entry = Entry::default();
+        assert_eq!(entry.asks(Protocol::Postgres, &ssl), Asks::Nothing);
+        assert_eq!(entry.asks(Protocol::Postgres, &begin), Asks::Who(who("app", "shop")));
+        entry.begin(login.clone());
+        assert_eq!(entry.answer(&begin).unwrap().response, ready);
+        let (reason, differences) = refusal(&who("app", "other"), Some(&login));
+        assert_eq!(reason, "no login of app to the database other was recorded with this peer");
+        assert_eq!(differences, ["database: shop -> other"]);
+    }
+
+    #[test]
+    fn a_login_that_was_refused_is_refused_again() {
+        let error = message(b'E', b"SFATAL\0\0");
+        let mut recorded = talks(&[(&start_up("app", "shop"), &error)]);
+        recorded[0].after = After::Close;
+        let login = Arc::new(Login::begins(recorded.iter()).unwrap());
+        assert!(!login.succeeded());
+        let mut entry = Entry::default();
+        entry.begin(login);
+        let answer = entry.answer(&start_up("app", "shop")).unwrap();
+        assert_eq!((answer.response, answer.after), (error, After::Close));
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(said in proptest::collection::vec(
+            (proptest::collection::vec(any::<u8>(), 0..40), proptest::collection::vec(any::<u8>(), 0..40)),
+            0..4,
+        )) {
+            let recorded: Vec<Talk> =
+                said.iter().map(|(request, response)| Talk::simulated(request.clone(), response.clone())).collect();
+            let greeted: Vec<Talk> =
+                talks(&[(b"", GREETING), (&mysql_login("a", b"", "b"), OK)]).into_iter().chain(recorded.clone()).collect();
+            let _ = Login::begins(recorded.iter());
+            let login = Login::begins(greeted.iter()).map(Arc::new);
+            for (request, response) in &said {
+                let _ = numbered(response, 1);
+                let mut entry = Entry::default();
+                for protocol in [Protocol::MySql, Protocol::Postgres] {
+                    let _ = entry.asks(protocol, request);
+                }
+                if let Some(login) = &login {
+                    let _ = login.succeeded();
+                    entry.begin(login.clone());
+                    let _ = entry.answer(request);
+                }
+            }
+        }
+    }
 }

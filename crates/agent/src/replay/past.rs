@@ -25,6 +25,8 @@ pub struct PeerFacts {
     pub reached: u64,
     /// Connects that failed, by the name of the `errno`.
     pub failures: BTreeMap<String, u64>,
+    /// Calls that got through and connects that failed outside of sessions; they are among the others.
+    at_boot: (u64, BTreeMap<String, u64>),
     /// What it said before it was asked, connection by connection.
     pub greetings: Vec<Arc<Talk>>,
     /// Who has logged in there, and how.
@@ -32,13 +34,18 @@ pub struct PeerFacts {
 }
 
 impl PeerFacts {
-    /// What its connects failed with most often, if none got through.
+    /// What its connects failed with most often, if none got through. What counts is what happened outside of
+    /// sessions, if anything did: a program that is to listen there itself may look for another one first (php-fpm), and
+    /// what a session does is told when it is replayed.
     pub fn failure(&self) -> Option<&str> {
-        if self.reached > 0 {
-            return None;
-        }
-        self.failures.iter().max_by_key(|(_, count)| **count).map(|(name, _)| name.as_str())
+        let (reached, failures) = &self.at_boot;
+        most_often(*reached, failures).or_else(|| most_often(self.reached, &self.failures))
     }
+}
+
+fn most_often(reached: u64, failures: &BTreeMap<String, u64>) -> Option<&str> {
+    let most = failures.iter().max_by_key(|(_, count)| **count).filter(|_| reached == 0);
+    most.map(|(name, _)| name.as_str())
 }
 
 /// A recording, but for the sessions themselves.
@@ -98,12 +105,16 @@ impl Past {
         }
         for failure in failed {
             let facts = self.peers.entry(failure.peer).or_default();
+            if boot {
+                *facts.at_boot.1.entry(failure.error.clone()).or_default() += 1;
+            }
             *facts.failures.entry(failure.error).or_default() += 1;
         }
         for talk in talks {
             let protocol = protocols.get(&talk.peer);
             let facts = self.peers.entry(talk.peer.clone()).or_default();
             facts.reached += 1;
+            facts.at_boot.0 += u64::from(boot);
             if talk.peer.starts_with(DATAGRAMS) {
                 self.datagram_peers.insert(talk.peer.clone());
             }

@@ -28,7 +28,6 @@ pub fn key(request: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// What any server answers to a request, where all that it is about is its connection: nothing to a farewell.
-/// `in_transaction` is what PostgreSQL's server has said last: `I`, `T` or `E`.
 pub fn simulate(request: &[u8]) -> Option<Vec<u8>> {
     match decode(request) {
         Decoded::Redis(_) => redis::simulate(request),
@@ -61,6 +60,8 @@ const GSS_REQUEST: u32 = 80_877_104;
 fn postgres_key(messages: postgres::Messages<'_>) -> Option<Vec<u8>> {
     use postgres::Message;
     let mut key = Vec::new();
+    // What was bound by an earlier request is no set-up to run.
+    let mut bound = false;
     let mut part = |kind: u8, what: &[u8]| {
         key.push(kind);
         key.extend_from_slice(what);
@@ -71,20 +72,19 @@ fn postgres_key(messages: postgres::Messages<'_>) -> Option<Vec<u8>> {
             Message::Query(sql) if is_about_the_connection(sql) => part(b'Q', sql),
             Message::Parse { sql, .. } => part(b'P', sql),
             Message::Bind { sql: Some(sql), parameters, .. } if is_about_the_connection(sql) => {
+                bound = true;
                 part(b'B', b"");
                 for value in parameters {
                     part(b'v', value.unwrap_or(b"\0"));
                 }
             }
-            Message::Execute { rows, .. } => part(b'E', &rows.to_be_bytes()),
+            Message::Execute { rows, .. } if bound => part(b'E', &rows.to_be_bytes()),
             Message::Named { kind, what, .. } => part(kind, &[what]),
             Message::Other(kind @ (b'S' | b'H'), _) => part(kind, b""),
             _ => return None,
         }
     }
-    // What runs what was bound before is no set-up.
-    let runs = key.iter().take_while(|kind| **kind != b'B').any(|kind| *kind == b'E');
-    (!runs).then_some(key)
+    Some(key)
 }
 
 /// Whether a statement is about its connection, or asks the server what it is: `SET`, `SHOW`, `SELECT version()`.
@@ -146,5 +146,84 @@ fn without_comments(mut text: &str) -> &str {
         let Some(rest) = text.strip_prefix("/*").filter(|rest| !rest.starts_with('!')) else { return text };
         let Some(end) = rest.find("*/") else { return text };
         text = rest.get(end + 2..).unwrap_or_default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn query(sql: &str) -> Vec<u8> {
+        let length = u32::try_from(sql.len() + 1).unwrap().to_le_bytes();
+        [&length[..3], &[0, mysql::QUERY], sql.as_bytes()].concat()
+    }
+
+    fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(4 + body.len()).unwrap();
+        [&[kind][..], &length.to_be_bytes(), body].concat()
+    }
+
+    #[test]
+    fn statements_about_the_connection_ask_for_no_data() {
+        for sql in [
+            "SET NAMES utf8mb4",
+            "set session time_zone = '+00:00';",
+            "/* mysql-connector-j */SELECT @@session.auto_increment_increment AS a, @@version_comment",
+            "SELECT VERSION()",
+            "select pg_catalog.version()",
+            "SHOW VARIABLES LIKE 'sql_mode'",
+            "SHOW server_version",
+            "SELECT current_schema()",
+            "SELECT t.oid FROM pg_catalog.pg_type AS t",
+        ] {
+            assert!(key(&query(sql)).is_some(), "{sql}");
+        }
+        for sql in [
+            "SET GLOBAL max_connections = 1",
+            "SHOW TABLES",
+            "SELECT name FROM trees",
+            "SELECT @@version, name FROM trees",
+            "SELECT @@version FROM trees",
+            "SELECT nextval('ids')",
+            "UPDATE trees SET name = 'x'",
+            "/* SET */ DELETE FROM trees",
+            "",
+        ] {
+            assert_eq!(key(&query(sql)), None, "{sql}");
+        }
+    }
+
+    #[test]
+    fn a_statement_is_prepared_by_its_text_and_not_by_its_name() {
+        let prepare = |name: &str, sql: &str| {
+            let body = format!("{name}\0{sql}\0\0\0");
+            [
+                message(b'P', body.as_bytes()),
+                message(b'D', format!("S{name}\0").as_bytes()),
+                message(b'S', b""),
+            ]
+            .concat()
+        };
+        let one = key(&prepare("s1", "SELECT a FROM t WHERE id = $1"));
+        assert!(one.is_some());
+        assert_eq!(one, key(&prepare("s2", "SELECT a FROM t WHERE id = $1")));
+        assert_ne!(one, key(&prepare("s1", "SELECT a FROM t WHERE id = $2")));
+        let run =
+            [message(b'B', b"\0s1\0\0\0\0\0\0\0"), message(b'E', b"\0\0\0\0\0"), message(b'S', b"")].concat();
+        assert_eq!(key(&run), None, "it asks for rows");
+        let run = [message(b'E', b"\0\0\0\0\0"), message(b'S', b"")].concat();
+        assert_eq!(key(&run), None, "so does this");
+        assert_eq!(key(&[prepare("s1", "SELECT a FROM t"), run].concat()), None);
+    }
+
+    #[test]
+    fn any_server_says_this() {
+        assert_eq!(simulate(b"\x01\0\0\0\x0e"), Some(mysql_ok(1)));
+        assert_eq!(simulate(b"\x01\0\0\0\x01"), Some(Vec::new()), "nothing to a farewell");
+        assert_eq!(simulate(&message(b'X', b"")), Some(Vec::new()));
+        assert_eq!(simulate(&[0, 0, 0, 8, 4, 0xd2, 0x16, 0x2f]), Some(b"N".to_vec()));
+        assert_eq!(simulate(&query("SET NAMES utf8")), None, "it may be refused");
+        assert_eq!(simulate(&message(b'Q', b"SELECT 1\0")), None);
+        assert_eq!(simulate(b"GET / HTTP/1.1\r\n\r\n"), None);
     }
 }

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use koala_matcher::{Decision, Index, RecordedCall, RecordedTalk, Strategy};
+use koala_matcher::{Decision, FieldScore, Index, RecordedCall, RecordedTalk, Strategy};
 use koala_protocol::{ConnectionState, Protocol};
-use koala_session::model::{Action, CallOutbound, Connection, Matched, Session};
+use koala_session::model::{self, Action, CallOutbound, Connection, Matched, RunnerUp, Session};
 
 use crate::net;
 use crate::replay::history::Referred;
@@ -253,6 +253,15 @@ impl Answer {
         }
     }
 
+    /// What any server answers.
+    pub fn simulated(talk: Talk) -> Self {
+        let reason = "simulated: sets a connection up, and is not in the recording";
+        let mut answer = Self::none(reason.to_owned());
+        answer.matched.mark = 1.0;
+        answer.talk = Some(Arc::new(talk));
+        answer
+    }
+
     /// A talk that was found otherwise than by the matcher.
     pub fn found(talk: Arc<Talk>, replayed: &str, reason: String) -> Self {
         let matched = Matched {
@@ -261,7 +270,7 @@ impl Answer {
             mark: 1.0,
             reason,
             nearest_action_index: -1,
-            differences: Vec::new(),
+            ..Matched::default()
         };
         Self { talk: Some(talk), matched, reused: false }
     }
@@ -345,6 +354,19 @@ impl Book {
         let talk = talk_at(decision.index).cloned();
         let nearest = talk_at(decision.nearest).map_or(-1, |talk| i64::from(talk.action_index));
         let named = talk.as_ref().or_else(|| talk_at(decision.nearest));
+        // Equal bytes need no score.
+        let fields = decision.fields.iter().filter(|field| field.name != "bytes" || field.score < 1.0);
+        let fields = fields.map(|FieldScore { name, weight, score }| model::FieldScore {
+            name: name.to_string(),
+            weight: *weight,
+            score: *score,
+        });
+        let runner_up = decision.runner_up.and_then(|(index, mark)| {
+            let talk = talk_at(Some(index))?;
+            let session_id = other_session(&talk.session_id, replayed);
+            Some(RunnerUp { session_id, action_index: i64::from(talk.action_index), mark })
+        });
+        let (fields, runner_up) = (fields.collect(), runner_up);
         let Decision { mark, reason, differences, reused, .. } = decision;
         let matched = Matched {
             session_id: named.map(|talk| other_session(&talk.session_id, replayed)).unwrap_or_default(),
@@ -353,6 +375,8 @@ impl Book {
             reason,
             nearest_action_index: if talk.is_some() { -1 } else { nearest },
             differences,
+            fields,
+            runner_up,
         };
         Answer { talk, matched, reused }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use minicbor::{Decoder, data::Type, decode};
 
 use super::{Error, table::Members};
-use crate::model::{Action, Connection, Session};
+use crate::model::{Action, Connection, FieldScore, Session};
 
 /// Integers up to here are exact in a float.
 const EXACT_IN_FLOAT: f64 = 9_007_199_254_740_992.0;
@@ -380,7 +380,7 @@ macro_rules! lists {
     )*};
 }
 
-lists! { Action Arc<Connection> String u32 }
+lists! { Action Arc<Connection> FieldScore String u32 }
 
 #[cfg(test)]
 mod tests {

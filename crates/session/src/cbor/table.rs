@@ -6,8 +6,8 @@ use super::{
     write::{self, Encode},
 };
 use crate::model::{
-    Action, AppendFile, CallFromInbound, CallOutbound, Connection, Matched, Peer, ReadStorage, ResolveName,
-    ReturnInbound, SendUdp, Session, UnixAddr,
+    Action, AppendFile, CallFromInbound, CallOutbound, Connection, FieldScore, Matched, Peer, ReadStorage,
+    ResolveName, ReturnInbound, RunnerUp, SendUdp, Session, UnixAddr,
 };
 
 /// A type that is written as the members of a map.
@@ -162,6 +162,18 @@ members! {
         "Reason" => reason,
         "NearestActionIndex" => nearest_action_index,
         "Differences" => differences,
+        "Fields" => fields,
+        "RunnerUp" => runner_up,
+    }
+    FieldScore {
+        "Name" => name,
+        "Weight" => weight,
+        "Score" => score,
+    }
+    RunnerUp {
+        "SessionId" => session_id,
+        "ActionIndex" => action_index,
+        "Mark" => mark,
     }
     Peer {
         "IP" => ip,
@@ -186,7 +198,7 @@ members! {
     }
 }
 
-maps! { CallFromInbound ReturnInbound Matched Peer UnixAddr Connection }
+maps! { CallFromInbound ReturnInbound Matched FieldScore RunnerUp Peer UnixAddr Connection }
 
 /// The `ActionType` of each kind of action.
 pub(super) const CALL_OUTBOUND: &str = "CallOutbound";

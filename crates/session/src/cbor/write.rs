@@ -2,7 +2,7 @@
 //! all that a CBOR encoder does here is to put a head before bytes.
 
 use super::table::Members;
-use crate::model::{Action, Connection, Session};
+use crate::model::{Action, Connection, FieldScore, Session};
 use std::sync::Arc;
 
 const UNSIGNED: u8 = 0 << 5;
@@ -238,4 +238,4 @@ macro_rules! lists {
     )*};
 }
 
-lists! { Action Arc<Connection> String u32 }
+lists! { Action Arc<Connection> FieldScore String u32 }

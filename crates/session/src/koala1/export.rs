@@ -2,8 +2,8 @@
 
 use super::{bytes, trace_header};
 use crate::model::{
-    Action, CallFromInbound, CallOutbound, Connection, Matched, Peer, ResolveName, ReturnInbound, Session,
-    UnixAddr,
+    Action, CallFromInbound, CallOutbound, Connection, FieldScore, Matched, Peer, ResolveName, ReturnInbound,
+    RunnerUp, Session, UnixAddr,
 };
 
 pub(super) fn session(session: &Session) -> String {
@@ -284,15 +284,34 @@ fn call_extension(json: &mut Json, call: &CallOutbound) {
 fn matched(json: &mut Json, matched: &Matched) {
     json.text_unless_empty("SessionId", &matched.session_id);
     json.number("ActionIndex", matched.action_index);
-    if matched.mark.is_finite() {
-        json.number("Mark", format_args!("{:?}", matched.mark));
-    } else {
-        // JSON has no such numbers.
-        json.text("Mark", &matched.mark.to_string());
-    }
+    json.float("Mark", matched.mark);
     json.text_unless_empty("Reason", &matched.reason);
     json.number("NearestActionIndex", matched.nearest_action_index);
     json.texts_unless_empty("Differences", &matched.differences);
+    if !matched.fields.is_empty() {
+        json.member("Fields", |json| {
+            json.list(|json| {
+                for FieldScore { name, weight, score } in &matched.fields {
+                    json.item(|json| {
+                        json.object(|json| {
+                            json.text("Name", name);
+                            json.float("Weight", *weight);
+                            json.float("Score", *score);
+                        });
+                    });
+                }
+            });
+        });
+    }
+    if let Some(RunnerUp { session_id, action_index, mark }) = &matched.runner_up {
+        json.member("RunnerUp", |json| {
+            json.object(|json| {
+                json.text_unless_empty("SessionId", session_id);
+                json.number("ActionIndex", action_index);
+                json.float("Mark", *mark);
+            });
+        });
+    }
 }
 
 fn connection(json: &mut Json, connection: &Connection) {
@@ -400,6 +419,15 @@ impl Json {
 
     fn bytes(&mut self, name: &str, value: &[u8]) {
         self.member(name, |json| bytes::write(value, &mut json.out));
+    }
+
+    fn float(&mut self, name: &str, number: f64) {
+        if number.is_finite() {
+            self.number(name, format_args!("{number:?}"));
+        } else {
+            // JSON has no such numbers.
+            self.text(name, &number.to_string());
+        }
     }
 
     fn number_unless_zero(&mut self, name: &str, number: u64) {

@@ -6,8 +6,8 @@ use serde_json::{Map, Value};
 
 use super::{Error, bytes, trace_header};
 use crate::model::{
-    Action, AppendFile, CallFromInbound, CallOutbound, Connection, Matched, Peer, ReadStorage, ResolveName,
-    ReturnInbound, SendUdp, Session, UnixAddr,
+    Action, AppendFile, CallFromInbound, CallOutbound, Connection, FieldScore, Matched, Peer, ReadStorage,
+    ResolveName, ReturnInbound, RunnerUp, SendUdp, Session, UnixAddr,
 };
 
 pub(super) fn session(json: &[u8]) -> Result<Session, Error> {
@@ -222,6 +222,24 @@ fn matched(mut object: Object) -> Result<Matched, Error> {
         reason: object.text("Reason")?,
         nearest_action_index: object.signed("NearestActionIndex")?,
         differences: object.texts("Differences")?,
+        fields: object.objects("Fields")?.into_iter().map(field_score).collect::<Result<_, _>>()?,
+        runner_up: object.object("RunnerUp")?.map(runner_up).transpose()?,
+    })
+}
+
+fn field_score(mut object: Object) -> Result<FieldScore, Error> {
+    Ok(FieldScore {
+        name: object.text("Name")?,
+        weight: object.float("Weight")?,
+        score: object.float("Score")?,
+    })
+}
+
+fn runner_up(mut object: Object) -> Result<RunnerUp, Error> {
+    Ok(RunnerUp {
+        session_id: object.text("SessionId")?,
+        action_index: object.signed("ActionIndex")?,
+        mark: object.float("Mark")?,
     })
 }
 

@@ -3,8 +3,8 @@
 #![allow(dead_code)]
 
 use koala_session::model::{
-    Action, AppendFile, CallFromInbound, CallOutbound, Connection, Matched, Peer, ReadStorage, ResolveName,
-    ReturnInbound, SendUdp, Session, UnixAddr,
+    Action, AppendFile, CallFromInbound, CallOutbound, Connection, FieldScore, Matched, Peer, ReadStorage,
+    ResolveName, ReturnInbound, RunnerUp, SendUdp, Session, UnixAddr,
 };
 use proptest::{collection::vec, option, prelude::*};
 use std::sync::Arc;
@@ -60,15 +60,36 @@ fn unix_addr() -> impl Strategy<Value = UnixAddr> {
 
 fn matched() -> BoxedStrategy<Matched> {
     let mark = any::<f64>().prop_filter("equals itself", |mark| !mark.is_nan());
-    (text(), any::<i64>(), mark, text(), -1..20_i64, vec(text(), 0..3))
-        .prop_map(|(session_id, action_index, mark, reason, nearest_action_index, differences)| Matched {
-            session_id,
-            action_index,
-            mark,
-            reason,
-            nearest_action_index,
-            differences,
-        })
+    let fields = vec((text(), 0.0..4.0, 0.0..1.0), 0..3).prop_map(|fields| {
+        fields.into_iter().map(|(name, weight, score)| FieldScore { name, weight, score }).collect()
+    });
+    let runner_up = option::of((text(), 0..20_i64, 0.0..1.0)).prop_map(|found| {
+        found.map(|(session_id, action_index, mark)| RunnerUp { session_id, action_index, mark })
+    });
+    (text(), any::<i64>(), mark, text(), -1..20_i64, vec(text(), 0..3), fields, runner_up)
+        .prop_map(
+            |(
+                session_id,
+                action_index,
+                mark,
+                reason,
+                nearest_action_index,
+                differences,
+                fields,
+                runner_up,
+            )| {
+                Matched {
+                    session_id,
+                    action_index,
+                    mark,
+                    reason,
+                    nearest_action_index,
+                    differences,
+                    fields,
+                    runner_up,
+                }
+            },
+        )
         .boxed()
 }
 
