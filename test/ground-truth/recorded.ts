@@ -116,6 +116,8 @@ export function recordedDatagrams(sessions: Raw[]): { sent: Datagram[]; received
   const received: Datagram[] = [];
   for (const session of sessions) {
     for (const action of list(session['Actions'])) {
+      // A message by syslog(3), which libc puts into words of its own, and which nobody may be there to receive.
+      if (((action['UnixAddr'] ?? {}) as Raw)['Name'] === '/dev/log') continue;
       const { IP, Port } = (action['Peer'] ?? {}) as Raw;
       const peer = `${string(IP).includes(':') ? `[${string(IP)}]` : string(IP)}:${string(Port)}`;
       const bytes = (name: string): Buffer => Buffer.from((action[name] ?? []) as Uint8Array);

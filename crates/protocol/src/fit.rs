@@ -8,7 +8,7 @@ use crate::state::ConnectionState;
 use alloc::vec::Vec;
 
 /// A recorded response with the number of the `request` that it answers now, where it carries that of the `recorded`
-/// request: MongoDB's request id, Thrift's sequence number; and with PostgreSQL's word that a statement was prepared
+/// request: MongoDB's request id, Thrift's sequence number, the opaque of memcached's binary protocol; and with PostgreSQL's word that a statement was prepared
 /// where only one of the two requests prepares it before it runs it. `None`: it fits as it is.
 pub fn fit_response(request: &[u8], recorded: &[u8], response: &[u8]) -> Option<Vec<u8>> {
     match (decode(request), decode(recorded)) {
@@ -29,6 +29,7 @@ pub fn fit_response(request: &[u8], recorded: &[u8], response: &[u8]) -> Option<
         (Decoded::Thrift(now), Decoded::Thrift(then)) if now.sequence != then.sequence => {
             thrift(response, now.sequence)
         }
+        (Decoded::Memcached(_), Decoded::Memcached(_)) => opaques(request, recorded, response),
         (Decoded::Postgres(now), Decoded::Postgres(then)) => {
             // `ParseComplete`.
             const PREPARED: &[u8] = b"1\0\0\0\x04";
@@ -74,6 +75,44 @@ fn thrift(response: &[u8], sequence: u32) -> Option<Vec<u8>> {
     let length = u32::try_from(fitted.len()).ok()?.checked_sub(4)?;
     if let Some(frame) = fitted.first_chunk_mut().filter(|_| framed) {
         *frame = length.to_be_bytes();
+    }
+    Some(fitted)
+}
+
+/// The packets of memcached's binary protocol that bytes begin with: where each begins.
+fn packets(bytes: &[u8]) -> impl Iterator<Item = usize> + '_ {
+    let mut next = 0usize;
+    core::iter::from_fn(move || {
+        let at = next;
+        let packet = bytes.get(at..).filter(|rest| matches!(rest.first(), Some(0x80 | 0x81)))?;
+        let body = packet.get(8..12)?.first_chunk().map(|bytes| u32::from_be_bytes(*bytes))?;
+        packet.get(..24)?;
+        next = at.checked_add(24)?.checked_add(body as usize)?;
+        Some(at)
+    })
+}
+
+/// Where the opaque of the packet that begins at `at` is.
+fn opaque(at: usize) -> core::ops::Range<usize> {
+    at + 12..at + 16
+}
+
+/// The responses with the opaques of the requests that they answer now. Each is known by the opaque that it has.
+fn opaques(request: &[u8], recorded: &[u8], response: &[u8]) -> Option<Vec<u8>> {
+    let of = |bytes: &[u8], at| bytes.get(opaque(at)).and_then(|bytes| bytes.first_chunk::<4>().copied());
+    let pairs: Vec<_> = packets(recorded)
+        .zip(packets(request))
+        .filter_map(|(then, now)| Some((of(recorded, then)?, of(request, now)?)))
+        .collect();
+    if pairs.iter().all(|(then, now)| then == now) {
+        return None;
+    }
+    let mut fitted = response.to_vec();
+    for at in packets(response) {
+        let known = of(response, at).and_then(|old| pairs.iter().find(|(then, _)| *then == old));
+        if let (Some((_, now)), Some(place)) = (known, fitted.get_mut(opaque(at))) {
+            place.copy_from_slice(now);
+        }
     }
     Some(fitted)
 }
@@ -124,6 +163,31 @@ mod tests {
         };
         let fitted = fit_response(&compact(0x21, &[0x80, 1]), &compact(0x21, &[5]), &compact(0x41, &[5]));
         assert_eq!(fitted, Some(compact(0x41, &[0x80, 1])));
+    }
+
+    #[test]
+    fn memcached_gets_its_opaques() {
+        let packet = |magic: u8, opaque: u8, body: &[u8]| {
+            let mut head = [0; 24];
+            head[0] = magic;
+            head[11] = body.len() as u8;
+            head[15] = opaque;
+            if magic == 0x80 {
+                head[3] = body.len() as u8;
+            }
+            [&head[..], body].concat()
+        };
+        let request =
+            |first: u8, second: u8| [packet(0x80, first, b"key"), packet(0x80, second, b"other")].concat();
+        // One of the two may be answered, and in any order.
+        let response =
+            |first: u8, second: u8| [packet(0x81, second, b"value"), packet(0x81, first, b"")].concat();
+        let fitted = fit_response(&request(7, 8), &request(1, 2), &response(1, 2));
+        assert_eq!(fitted, Some(response(7, 8)));
+        assert_eq!(fit_response(&request(1, 2), &request(1, 2), &response(1, 2)), None);
+        let one = |opaque| packet(0x80, opaque, b"key");
+        assert_eq!(fit_response(&one(9), &one(1), &packet(0x81, 1, b"v")), Some(packet(0x81, 9, b"v")));
+        assert_eq!(fit_response(b"get key\r\n", b"get key\r\n", b"END\r\n"), None);
     }
 
     #[test]
