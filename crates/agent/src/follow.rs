@@ -31,8 +31,8 @@ const KEPT_CHUNKS: u32 = 64;
 const CHECK_EVERY: Duration = Duration::from_millis(100);
 
 /// So many bytes in the journal are enough: a standby that knows them already takes the place of the one there is.
-/// It goes through as many in some tens of milliseconds; making one costs the agent about a millisecond.
-const RENEW_AT: u64 = 16 << 20;
+/// It goes through as many in some tens of milliseconds.
+const RENEW_AT: u64 = 8 << 20;
 /// How long after a standby could not be made the next is tried.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
