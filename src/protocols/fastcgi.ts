@@ -2,14 +2,13 @@
  * FastCGI 1.0 as far as a report needs it: what a request asks for, and the response as the HTTP response that a web
  * server makes of it. Padding has no meaning, and where a stream is cut into records has none either.
  */
+import { asLatin1, joinBytes } from './bytes.ts';
 import { parseHttpResponse, type HttpResponse } from './http.ts';
 
 const BEGIN_REQUEST = 1;
 const PARAMS = 4;
 const STDOUT = 6;
 const MAX_TYPE = 11;
-
-const latin1 = new TextDecoder('latin1');
 
 /** `GET /items?page=2`, as the parameters of a request say; undefined where the bytes are no such request. */
 export function describeFastCgiRequest(bytes: Uint8Array): string | undefined {
@@ -27,7 +26,7 @@ export function parseFastCgiResponse(bytes: Uint8Array): HttpResponse | undefine
   if (bytes.length < 8 || bytes[1] === BEGIN_REQUEST) return undefined;
   const output = stream(bytes, STDOUT);
   if (output === undefined) return undefined;
-  const head = /^([^]*?\r?\n)\r?\n/.exec(latin1.decode(output.subarray(0, 65_536)));
+  const head = /^([^]*?\r?\n)\r?\n/.exec(asLatin1(output.subarray(0, 65_536)));
   const [whole = '', fields = ''] = head ?? [];
   if (whole === '') return undefined;
   const body = output.subarray(whole.length);
@@ -53,13 +52,7 @@ function stream(bytes: Uint8Array, wanted: number): Uint8Array | undefined {
     if (type === wanted) parts.push(bytes.subarray(at + 8, end));
     at = end + padding;
   }
-  const content = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let length = 0;
-  for (const part of parts) {
-    content.set(part, length);
-    length += part.length;
-  }
-  return content;
+  return joinBytes(parts);
 }
 
 /** Names and values: each pair begins with both lengths, of one byte or, with the highest bit set, of four. */
@@ -79,7 +72,7 @@ function pairs(bytes: Uint8Array): [string, string][] {
   while (at < bytes.length) {
     const [name, value] = [length(), length()];
     if (at + name + value > bytes.length) break;
-    const text = (from: number, size: number): string => latin1.decode(bytes.subarray(from, from + size));
+    const text = (from: number, size: number): string => asLatin1(bytes.subarray(from, from + size));
     found.push([text(at, name), text(at + name, value)]);
     at += name + value;
   }

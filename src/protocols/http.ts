@@ -1,5 +1,5 @@
 /** HTTP/1.x messages, taken apart to be compared and shown. */
-import { asLatin1 } from './bytes.ts';
+import { asLatin1, joinBytes } from './bytes.ts';
 
 /** A header, with its name as it was sent. */
 export interface HttpHeader {
@@ -125,15 +125,5 @@ function joinChunks(rest: Uint8Array): { body: Uint8Array; complete: boolean } {
     if (next === -1) break;
     offset = next + 1;
   }
-  return { body: join(chunks), complete };
-}
-
-function join(chunks: readonly Uint8Array[]): Uint8Array {
-  const joined = new Uint8Array(chunks.reduce((length, chunk) => length + chunk.length, 0));
-  let offset = 0;
-  for (const chunk of chunks) {
-    joined.set(chunk, offset);
-    offset += chunk.length;
-  }
-  return joined;
+  return { body: joinBytes(chunks), complete };
 }

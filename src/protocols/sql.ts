@@ -3,7 +3,7 @@
  * concerns its connection. What a request means in full is for `crates/protocol` to say.
  */
 import type { CallOutbound } from '../recording/model.ts';
-import { show } from './bytes.ts';
+import { asLatin1, show } from './bytes.ts';
 
 /** Why a call was made, as far as its bytes tell. */
 export type Purpose =
@@ -21,7 +21,6 @@ interface Said {
   text: string;
 }
 
-const latin1 = new TextDecoder('latin1');
 const ABOUT_THE_CONNECTION =
   /^(?:\/\*[^]*?\*\/)?\s*(?:set (?!global|persist|password)|reset |discard |deallocate |unlisten |use |show (?:variables|session|global|collation|engines|\w+;?$)|select (?:@@|version\(\)|database\(\)|current_schema|connection_id\(\)|1;?$)|(?:select|with)[^]*pg_type)/i;
 
@@ -66,7 +65,7 @@ function mysql(request: Uint8Array, prepared?: (id: number) => string | undefine
   if (code === 0x03) {
     // Attributes of the query: none, in one set.
     const sql = body[0] === 0 && body[1] === 1 ? body.subarray(2) : body;
-    return { purpose: about(latin1.decode(sql)), text: line(sql) };
+    return { purpose: about(asLatin1(sql)), text: line(sql) };
   }
   const name = COMMANDS.get(code);
   if (name === undefined) return undefined;
@@ -120,7 +119,7 @@ function postgres(request: Uint8Array): Said | undefined {
       const from = kind === 'Q' ? 0 : body.indexOf(0) + 1;
       const sql = body.subarray(from, Math.max(body.indexOf(0, from), from));
       texts.push(kind === 'Q' ? line(sql) : `prepare: ${line(sql)}`);
-      if (kind === 'Q') purpose = about(latin1.decode(sql));
+      if (kind === 'Q') purpose = about(asLatin1(sql));
     } else if (kind === 'B') {
       const values = boundTo(body);
       if (texts.length === 0) texts.push(`execute: ${values.name}`);
@@ -140,7 +139,7 @@ function postgres(request: Uint8Array): Said | undefined {
 function boundTo(body: Uint8Array): { name: string; text: string } {
   const portal = body.indexOf(0);
   const end = body.indexOf(0, portal + 1);
-  const name = latin1.decode(body.subarray(portal + 1, Math.max(end, portal + 1)));
+  const name = asLatin1(body.subarray(portal + 1, Math.max(end, portal + 1)));
   const view = new DataView(body.buffer, body.byteOffset, body.byteLength);
   const values: string[] = [];
   let at = end + 1;

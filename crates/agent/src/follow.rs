@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use koala_events::{Address, Arena, Event, EventKind, GivenUp, Lost, Mode, Notice, Reader, flags};
-use koala_session::assemble::{Assembler, Config, Sender};
+use koala_session::assemble::{Assembler, Config, Outbound, Sender};
 use koala_session::model::Session;
 
 use crate::clock;
@@ -265,6 +265,16 @@ pub struct Caller {
     pub peer: Address,
     /// Where the request of the session came from that asks; `None`: it is no session's.
     pub session: Option<Address>,
+}
+
+impl Caller {
+    fn of(asked: &Outbound<'_>) -> Self {
+        let session = match asked.sender {
+            Sender::Boot => None,
+            Sender::Session { inbound_peer, .. } => Some(canonical(inbound_peer)),
+        };
+        Self { connection: asked.connection, peer: asked.peer, session }
+    }
 }
 
 impl Follower {
@@ -523,46 +533,40 @@ impl Follower {
         turn
     }
 
-    /// Who sent the bytes of which the outbound server has received `received` in all, on the connection that the
-    /// program opened from `local` (in canonical form). Looks at the log first; `None` if it does not tell of all
-    /// of them yet.
-    pub fn caller(&self, local: &Address, received: u64) -> Option<Caller> {
+    /// The state, after a look at the log.
+    fn looked(&self) -> MutexGuard<'_, State> {
         let mut state = lock(&self.state);
         let turn = self.turn(&mut state);
         if turn.events > 0 || turn.sessions > 0 {
             self.progress.notify_waiters();
         }
+        state
+    }
+
+    /// Who sent the bytes of which the outbound server has received `received` in all, on the connection that the
+    /// program opened from `local` (in canonical form). Looks at the log first; `None` if it does not tell of all
+    /// of them yet.
+    pub fn caller(&self, local: &Address, received: u64) -> Option<Caller> {
+        let state = self.looked();
         let sending = state.sendings.as_ref()?.by_local.get(local)?;
         if sending.bytes < received && !sending.gap {
             return None;
         }
         let outbound = state.assembler.outbound(&sending.local)?;
-        let session = match outbound.sender {
-            Sender::Boot => None,
-            Sender::Session { inbound_peer, .. } => Some(canonical(inbound_peer)),
-        };
-        Some(Caller { connection: outbound.connection, peer: outbound.peer, session })
+        Some(Caller::of(&outbound))
     }
 
     /// Who sent a datagram from a socket with this local port, of which `heard` (its number, and how many) have
     /// arrived before. Looks at the log first; `None` if it does not tell of this one yet.
     pub fn datagram_caller(&self, port: u16, heard: (u64, u64)) -> Option<Caller> {
-        let mut state = lock(&self.state);
-        let turn = self.turn(&mut state);
-        if turn.events > 0 || turn.sessions > 0 {
-            self.progress.notify_waiters();
-        }
+        let state = self.looked();
         let (socket, sent) = state.assembler.datagrams(port)?;
         // Another socket may have the port by now.
         let before = if socket.connection == heard.0 { heard.1 } else { 0 };
         if sent <= before {
             return None;
         }
-        let session = match socket.sender {
-            Sender::Boot => None,
-            Sender::Session { inbound_peer, .. } => Some(canonical(inbound_peer)),
-        };
-        Some(Caller { connection: socket.connection, peer: socket.peer, session })
+        Some(Caller::of(&socket))
     }
 
     /// What is known by now. Looks at the log first.

@@ -45,3 +45,9 @@ pub(crate) fn session(number: u64) -> Session {
         ..Session::default()
     }
 }
+
+/// A message of PostgreSQL's protocol.
+pub(crate) fn postgres_message(kind: u8, body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(4 + body.len()).unwrap();
+    [&[kind][..], &length.to_be_bytes(), body].concat()
+}

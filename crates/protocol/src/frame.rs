@@ -1,6 +1,6 @@
 //! Where the messages of a stream begin and end.
 
-use crate::packets::{Messages, Packets};
+use crate::packets::{Messages, Packets, Replies};
 use crate::{Protocol, fastcgi, http, memcached, mongodb, mysql, postgres, redis, thrift};
 
 /// What a piece of a stream did to the message that it belongs to.
@@ -115,9 +115,9 @@ framer! {
         MySql(Packets<mysql::Responses>),
         Postgres(Packets<postgres::Responses>),
         Memcached(memcached::ResponseFramer),
-        MongoDb(Packets<mongodb::Responses>),
+        MongoDb(Packets<Replies<mongodb::Requests>>),
         FastCgi(Packets<fastcgi::Responses>),
-        Thrift(Packets<thrift::Responses>),
+        Thrift(Packets<Replies<thrift::Requests>>),
     }
 }
 

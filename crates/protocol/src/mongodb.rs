@@ -63,16 +63,6 @@ impl Messages for Requests {
     }
 }
 
-/// The server's side.
-#[derive(Clone, Debug, Default)]
-pub struct Responses;
-
-impl Messages for Responses {
-    fn length(&self, head: &[u8], _: Expected) -> Length {
-        length(head)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

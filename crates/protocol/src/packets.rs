@@ -58,6 +58,17 @@ pub trait Messages {
     }
 }
 
+/// The server's side of a protocol whose packets are as long as `Requests` says in both directions, each of them a
+/// message.
+#[derive(Clone, Debug, Default)]
+pub struct Replies<Requests>(Requests);
+
+impl<Requests: Messages> Messages for Replies<Requests> {
+    fn length(&self, head: &[u8], expected: Expected) -> Length {
+        self.0.length(head, expected)
+    }
+}
+
 /// Finds the ends of messages that consist of packets.
 #[derive(Clone, Debug)]
 pub struct Packets<M> {

@@ -43,16 +43,6 @@ impl Messages for Requests {
     }
 }
 
-/// The side of the server.
-#[derive(Clone, Debug, Default)]
-pub struct Responses;
-
-impl Messages for Responses {
-    fn length(&self, head: &[u8], _: Expected) -> Length {
-        length(head)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -274,6 +274,7 @@ pub fn messages(mut bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::postgres_message as message;
     use proptest::prelude::*;
 
     const GREETING: &[u8] = b"\x05\0\0\0\x0a5.7\0";
@@ -302,11 +303,6 @@ mod tests {
         let body = format!("user\0{user}\0database\0{database}\0\0");
         let length = u32::try_from(8 + body.len()).unwrap();
         [&length.to_be_bytes()[..], &[0, 3, 0, 0], body.as_bytes()].concat()
-    }
-
-    fn message(kind: u8, body: &[u8]) -> Vec<u8> {
-        let length = u32::try_from(4 + body.len()).unwrap();
-        [&[kind][..], &length.to_be_bytes(), body].concat()
     }
 
     fn talks(said: &[(&[u8], &[u8])]) -> Vec<Talk> {

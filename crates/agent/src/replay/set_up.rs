@@ -152,15 +152,11 @@ fn without_comments(mut text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::postgres_message as message;
 
     fn query(sql: &str) -> Vec<u8> {
         let length = u32::try_from(sql.len() + 1).unwrap().to_le_bytes();
         [&length[..3], &[0, mysql::QUERY], sql.as_bytes()].concat()
-    }
-
-    fn message(kind: u8, body: &[u8]) -> Vec<u8> {
-        let length = u32::try_from(4 + body.len()).unwrap();
-        [&[kind][..], &length.to_be_bytes(), body].concat()
     }
 
     #[test]

@@ -117,6 +117,13 @@ pub(super) struct Connection {
 }
 
 impl Connection {
+    /// The process has it, too.
+    pub(super) fn hold(&mut self, process: u64) {
+        if !self.holders.contains(&process) {
+            self.holders.push(process);
+        }
+    }
+
     /// How sessions describe it, as it is now.
     pub(super) fn description(&mut self) -> &Arc<Description> {
         let Self { description, told, conversation, end, gap, .. } = self;

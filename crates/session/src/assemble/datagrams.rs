@@ -6,7 +6,7 @@
 //! of the program: it has no place in the session model, and what is sent back to there is never a request.
 
 use super::{
-    Outbound, Sender, connections,
+    Outbound, connections,
     contexts::{self, Owner},
     hash::Map,
     lifecycle::World,
@@ -259,14 +259,6 @@ impl super::Assembler {
     /// The newest socket of datagrams with this local port, and how many datagrams were sent on it.
     pub fn datagrams(&self, port: u16) -> Option<(Outbound<'_>, u64)> {
         let (connection, sent, sender) = self.datagrams.by_port(port)?;
-        let session = sender.and_then(|key| self.world.sessions.get(key)).filter(|open| !open.is_boot());
-        let sender = match session {
-            None => Sender::Boot,
-            Some(open) => Sender::Session {
-                inbound_peer: self.connections.get(open.connection).map_or(Address::None, |by| by.peer),
-                session_id: &open.session.session_id,
-            },
-        };
-        Some((Outbound { connection, peer: Address::None, sender }, sent))
+        Some((Outbound { connection, peer: Address::None, sender: self.sender(sender) }, sent))
     }
 }

@@ -96,8 +96,8 @@ impl Connections {
     /// What `process` has, `other` has too.
     pub(super) fn share(&mut self, process: u64, other: u64) {
         for connection in self.all_mut() {
-            if connection.holders.contains(&process) && !connection.holders.contains(&other) {
-                connection.holders.push(other);
+            if connection.holders.contains(&process) {
+                connection.hold(other);
             }
         }
     }

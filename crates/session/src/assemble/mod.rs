@@ -246,15 +246,19 @@ impl Assembler {
     /// The newest outbound connection with this local address.
     pub fn outbound(&self, local: &Address) -> Option<Outbound<'_>> {
         let connection = self.connections.outbound(local)?;
-        let session = self.world.sender(connection).and_then(|key| self.world.sessions.get(key));
-        let sender = match session {
+        let sender = self.sender(connection.sender);
+        Some(Outbound { connection: connection.id, peer: connection.peer, sender })
+    }
+
+    /// Who sent for this session.
+    fn sender(&self, session: Option<Key>) -> Sender<'_> {
+        match session.and_then(|key| self.world.sessions.get(key)).filter(|open| !open.is_boot()) {
             None => Sender::Boot,
             Some(open) => Sender::Session {
                 inbound_peer: self.connections.get(open.connection).map_or(Address::None, |by| by.peer),
                 session_id: &open.session.session_id,
             },
-        };
-        Some(Outbound { connection: connection.id, peer: connection.peer, sender })
+        }
     }
 
     /// The newest inbound connection whose other end has this address, until it is closed.
@@ -301,9 +305,7 @@ impl Assembler {
     fn adopted(&mut self, event: &Event<'_>) {
         // One that another process of the tree has told of is known better from there.
         if let Some(connection) = self.connections.get_mut(event.connection) {
-            if !connection.holders.contains(&event.process) {
-                connection.holders.push(event.process);
-            }
+            connection.hold(event.process);
             return;
         }
         let addresses = connections::addresses(event.payload);
@@ -421,24 +423,31 @@ impl Assembler {
     /// taken for one of this direction. Takes note of what was lost before the event. Returns the other end,
     /// where that is in the tree.
     fn meet(&mut self, event: &Event<'_>, otherwise: Direction) -> Option<u64> {
-        match self.connections.get_mut(event.connection) {
+        let joined = match self.connections.get_mut(event.connection) {
             Some(connection) => {
-                if !connection.holders.contains(&event.process) {
-                    connection.holders.push(event.process);
-                }
+                connection.hold(event.process);
                 if connection.uncertain {
                     self.recognise(event, otherwise == Direction::Inbound);
+                    self.joined(event.connection)
+                } else {
+                    connection.joined
                 }
             }
             None => {
                 self.world.gaps += 1;
                 self.connections.open(event, otherwise, None);
+                self.joined(event.connection)
             }
-        }
+        };
         if event.flags & flags::GAP_BEFORE != 0 {
             self.gap(event.connection, true);
         }
-        self.connections.get(event.connection)?.joined
+        joined
+    }
+
+    /// The other end of a connection, where that is in the tree.
+    fn joined(&self, id: u64) -> Option<u64> {
+        self.connections.get(id)?.joined
     }
 
     /// Bytes cross on a connection whose other end is not certain: requests that were taken for another's become
@@ -446,8 +455,7 @@ impl Assembler {
     fn recognise(&mut self, event: &Event<'_>, received: bool) {
         let mistaken = self.connections.recognise(event.connection, received, event.payload);
         for id in mistaken.into_iter().flatten() {
-            let joined = self.connections.get(id).and_then(|connection| connection.joined);
-            let outer = joined.and_then(|other| self.outer(other));
+            let outer = self.joined(id).and_then(|other| self.outer(other));
             if let (Some(outer), Some(connection)) = (outer, self.connections.get_mut(id)) {
                 self.world.request_is_of(connection, outer);
             }

@@ -5,7 +5,6 @@ use super::{
     contexts::{self, Owner},
     errno,
     lifecycle::World,
-    sessions::Key,
 };
 use koala_events::Event;
 use koala_protocol::End;
@@ -288,10 +287,5 @@ impl World {
         }
         self.describe_again(connection);
         self.talk_ended(&mut exchange, event.time);
-    }
-
-    /// The session that last sent on a connection, if it is open; else whoever asked is the boot session.
-    pub(super) fn sender(&self, connection: &Connection) -> Option<Key> {
-        connection.sender.filter(|key| self.sessions.get(*key).is_some_and(|open| !open.is_boot()))
     }
 }
