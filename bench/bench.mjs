@@ -130,68 +130,91 @@ async function recorded(folder) {
   return { ...result, manifest: JSON.parse(readFileSync(join(folder, 'manifest.json'), 'utf8')) };
 }
 
-/** One run of the server, bare or recorded. */
-async function measure(binary, redisPort, settings, koala) {
+/** A running server, bare or recorded. */
+async function launch(binary, redisPort, kind) {
   const port = await freePort();
   const folder = mkdtempSync(join(tmpdir(), 'koala-bench-'));
   const recording = join(folder, 'recording');
-  try {
-    const program = [binary, String(port), String(redisPort)];
-    const server = koala
-      ? start(process.execPath, [
-          join(root, 'dist/cli/main.js'),
-          'record',
-          '--to',
-          recording,
-          '--',
-          ...program,
-        ])
-      : start(program[0], program.slice(1));
-    await until('the server', async () => {
-      if (server.child.exitCode !== null)
-        throw new Failure(`the server ended:\n${server.stdout}${server.stderr}`);
-      return listening(port);
-    });
-    const [pid] = processes((command) => command[0] === binary && command[1] === String(port));
-    const [agent] = koala
+  const program = [binary, String(port), String(redisPort)];
+  const koala = [process.execPath, join(root, 'dist/cli/main.js'), 'record', '--to', recording, '--'];
+  const [command, ...rest] = kind === 'koala' ? [...koala, ...program] : program;
+  const running = start(command, rest);
+  await until('the server', async () => {
+    if (running.child.exitCode !== null)
+      throw new Failure(`the server ended:\n${running.stdout}${running.stderr}`);
+    return listening(port);
+  });
+  const [pid] = processes((line) => line[0] === binary && line[1] === String(port));
+  const [agent] =
+    kind === 'koala'
       ? processes(([name, ...args]) => name.endsWith('koala-agent') && args.includes(recording))
       : [];
-    if (koala && !agent) throw new Failure('there is no koala-agent for the recording');
+  if (kind === 'koala' && !agent) throw new Failure('there is no koala-agent for the recording');
+  return { kind, port, pid, agent, folder, recording, running, slices: [] };
+}
 
-    await wrk(port, { ...settings, seconds: 1 });
-    const before = {
-      program: processorTime(pid),
-      agent: agent ? processorTime(agent) : 0,
-      all: processors(),
-    };
-    const load = wrk(port, settings);
-    await sleep(settings.seconds * 800);
-    const use = memory(pid);
-    const agentUse = agent ? memory(agent) : undefined;
-    const result = await load;
-    const busy = processors();
-    const after = { program: processorTime(pid), agent: agent ? processorTime(agent) : 0 };
+/** Loads a server for a second, and notes what came of it. */
+async function slice(server, connections) {
+  const times = () => ({
+    program: processorTime(server.pid),
+    agent: server.agent ? processorTime(server.agent) : 0,
+    all: processors(),
+  });
+  const before = times();
+  const load = wrk(server.port, { seconds: 1, connections });
+  await sleep(800);
+  const use = { ...memory(server.pid), agentRss: server.agent ? memory(server.agent).rss : undefined };
+  const result = await load;
+  // What the agent has not done yet is its time as well.
+  await sleep(50);
+  const after = times();
+  const [idle, all] = ['idle', 'all'].map((key) => after.all[key] - before.all[key]);
+  server.slices.push({
+    ...result,
+    ...use,
+    program: after.program - before.program,
+    agent: after.agent - before.agent,
+    busy: 1 - idle / all,
+  });
+}
 
-    process.kill(pid, 'SIGTERM');
-    const code = await server.ended;
-    const served = Number(server.stdout.match(/^served (\d+)$/m)?.[1] ?? NaN);
-    if (code !== 0 || Number.isNaN(served))
-      throw new Failure(`the server ended with ${code}: ${server.stderr}`);
-    if (agent)
-      await until('the end of the agent', () => processes(() => true).every((other) => other !== agent));
-    return {
-      ...result,
-      ...use,
-      program: (after.program - before.program) / result.requests,
-      agent: (after.agent - before.agent) / result.requests,
-      agentRss: agentUse?.rss,
-      busy: 1 - (busy.idle - before.all.idle) / (busy.all - before.all.all),
-      served,
-      ...(koala ? { recording: await recorded(recording) } : {}),
-    };
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
+/** Ends a server: what its slices come to, and what was recorded of it. */
+async function end({ kind, pid, agent, folder, recording, running, slices }) {
+  process.kill(pid, 'SIGTERM');
+  const code = await running.ended;
+  const served = Number(running.stdout.match(/^served (\d+)$/m)?.[1] ?? NaN);
+  if (code !== 0 || Number.isNaN(served))
+    throw new Failure(`the server ended with ${code}: ${running.stderr}`);
+  if (agent)
+    await until('the end of the agent', () => processes(() => true).every((other) => other !== agent));
+  const result = { served, ...(kind === 'koala' ? { recording: await recorded(recording) } : {}) };
+  rmSync(folder, { recursive: true, force: true });
+  const of = (key) => slices.map((part) => part[key]);
+  const sum = (key) => of(key).reduce((all, value) => all + value, 0);
+  return {
+    ...result,
+    slices: of('throughput'),
+    throughput: sum('throughput') / slices.length,
+    program: sum('program') / sum('requests'),
+    agent: sum('agent') / sum('requests'),
+    busy: sum('busy') / slices.length,
+    ...Object.fromEntries(
+      ['p50', 'p99', 'rss', 'own', 'shared', 'agentRss'].map((key) => [key, median(of(key))]),
+    ),
+  };
+}
+
+/** Both servers, loaded in turn for a second each, so often: neither always comes second. */
+async function measure(binary, redisPort, kinds, { seconds, connections }) {
+  const servers = [];
+  for (const kind of kinds) servers.push(await launch(binary, redisPort, kind));
+  for (const server of servers) await wrk(server.port, { seconds: 1, connections });
+  for (let round = 0; round < seconds; round += 1) {
+    for (const server of round % 2 === 0 ? servers : servers.toReversed()) await slice(server, connections);
   }
+  const pair = {};
+  for (const server of servers) pair[server.kind] = await end(server);
+  return pair;
 }
 
 const median = (values) => {
@@ -210,6 +233,21 @@ const rows = [
   ['of it shared with the agent, MB', 'shared', 2],
   ['processors busy, %', 'busy', 1],
 ];
+
+/**
+ * The throughput of all seconds recorded by that of all seconds bare, and its standard error, from how much the ratios of
+ * neighbouring seconds differ.
+ */
+function throughputRatio(pairs) {
+  const [bare, koala] = ['bare', 'koala'].map((kind) => pairs.flatMap((pair) => pair[kind].slices));
+  const mean = (numbers) => numbers.reduce((sum, value) => sum + value, 0) / numbers.length;
+  const ratio = mean(koala) / mean(bare);
+  // The ratio of two means, by the residuals of the first from what the second predicts.
+  const squares = koala.map((value, index) => (value - ratio * bare[index]) ** 2);
+  const count = koala.length;
+  const variance = squares.reduce((sum, value) => sum + value, 0) / Math.max(1, count - 1);
+  return { ratio, error: Math.sqrt(variance / count) / mean(bare) };
+}
 
 function table(pairs) {
   const column = (kind, key) => pairs.map((pair) => pair[kind][key] * (key === 'busy' ? 100 : 1));
@@ -230,7 +268,9 @@ function table(pairs) {
   const bytes = pairs.map(({ koala: { recording } }) => recording.bytes / recording.sessions);
   const served = pairs.reduce((sum, { koala }) => sum + koala.served, 0);
   const sessions = pairs.reduce((sum, { koala }) => sum + koala.recording.sessions, 0);
+  const { ratio, error } = throughputRatio(pairs);
   lines.push(
+    `| all requests of all pairs, recorded / bare | | | ${ratio.toFixed(3)} | standard error ${error.toFixed(3)} |`,
     alone('processor time of the agent per request, µs', column('koala', 'agent'), 2),
     alone('memory of the agent (RSS), MB', column('koala', 'agentRss'), 1),
     alone('a session on disk, bytes', bytes, 0),
@@ -266,8 +306,8 @@ await main(async (args) => {
   const { values } = parseArgs({
     args,
     options: {
-      pairs: { type: 'string', default: '5' },
-      seconds: { type: 'string', default: '5' },
+      pairs: { type: 'string', default: '3' },
+      seconds: { type: 'string', default: '10' },
       connections: { type: 'string', default: '16' },
       bare: { type: 'boolean', default: false },
       json: { type: 'boolean', default: false },
@@ -320,11 +360,9 @@ await main(async (args) => {
     const pairs = [];
     const wrong = [];
     for (let index = 0; index < pairCount; index += 1) {
-      const pair = {};
-      // Every other pair in the other order: neither side always comes second.
-      for (const kind of index % 2 === 0 ? ['bare', 'koala'] : ['koala', 'bare']) {
-        if (values.bare && kind === 'koala') continue;
-        pair[kind] = await measure(binary, redisPort, settings, kind === 'koala');
+      const kinds = values.bare ? ['bare'] : ['bare', 'koala'];
+      const pair = await measure(binary, redisPort, kinds, settings);
+      for (const kind of kinds) {
         const { throughput, p50, p99, program } = pair[kind];
         console.error(
           `pair ${index + 1} of ${pairCount}, ${kind === 'koala' ? 'recorded' : 'bare    '}: ${throughput.toFixed(0)} requests/s, ` +
@@ -337,7 +375,7 @@ await main(async (args) => {
     if (values.json) console.log(JSON.stringify(pairs));
     else if (!values.bare) {
       console.log(
-        `${pairCount} pairs of ${settings.seconds} s, ${settings.connections} connections; medians.\n`,
+        `${pairCount} pairs of servers, each loaded for ${settings.seconds} s, a second in turn; ${settings.connections} connections; medians.\n`,
       );
       console.log(`${machine()}\n\n${table(pairs)}`);
     }
