@@ -1,5 +1,6 @@
 // What a captured call costs: a connection of the program with itself, on which it sends and receives, timed in
-// batches. Prints "SIZE NANOSECONDS" a line: the time of a send and a receive of SIZE bytes together, the lower quartile
+// batches, with a rest between them in which the agent takes what was recorded: what is measured is the call, not how
+// much the agent can take. Prints "SIZE NANOSECONDS" a line: the time of a send and a receive of SIZE bytes together, the lower quartile
 // of the batches.
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
@@ -58,8 +59,11 @@ int main(void) {
     size_t size = sizes[at];
     int rounds = size <= 1024 ? 200 : (int)(262144 / size);
     double times[BATCHES];
+    const struct timespec rest = {.tv_nsec = 4000000};
     for (int round = 0; round < rounds; round++) pass(out, in, size);
     for (int batch = 0; batch < BATCHES; batch++) {
+      nanosleep(&rest, NULL);
+      pass(out, in, size);
       double begun = now();
       for (int round = 0; round < rounds; round++) pass(out, in, size);
       times[batch] = (now() - begun) / rounds;

@@ -191,6 +191,13 @@ const ways = {
   vfork: true,
   lent: true,
   shell: true,
+  // Written by libc's own stream, at the end of the process.
+  'fork-print': true,
+  'vfork-print': true,
+  'lent-print': true,
+  'shell-echo': true,
+  // By a builtin of the shell, whose stream is libc's.
+  'shell-bash': true,
   // libc opens the file in the child.
   spawn: false,
 };

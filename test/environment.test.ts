@@ -104,6 +104,22 @@ test('a replay whose mode makes no sense reaches nothing', { skip }, async (t) =
   assert.match(await said(log), /KOALA_MODE: "replay,banana" is not understood/);
 });
 
+test('a recording that could only go to Elasticsearch is said not to be made', { skip }, async (t) => {
+  for (const mode of [{}, { KOALA_MODE: 'record' }]) {
+    const { library, folder } = await installed(t);
+    const log = join(folder, 'koala.log');
+    const env = { ...mode, KOALA_RECORD_TO_ES: 'http://127.0.0.1:9/x', KOALA_LOG_FILE: log };
+    assert.equal(await asked(t, { ...env, LD_PRELOAD: library }), 200);
+    assert.match(
+      await said(log),
+      /KOALA_RECORD_TO_ES: "http:\/\/127\.0\.0\.1:9\/x" .*set KOALA_RECORD_TO_DIR/,
+    );
+    const refused = await koala(t, ['record', '--', 'true'], env);
+    assert.deepEqual([refused.code, refused.stdout], [2, '']);
+    assert.match(refused.stderr, /^koala: record: KOALA_RECORD_TO_ES: [^\n]*--to DIR\n$/);
+  }
+});
+
 test('nonsense starts no replay', { skip }, async (t) => {
   const folder = join(await temporaryFolder(t), 'recording');
   const redis = await startRedis(t, { key: 'value' });

@@ -6,7 +6,7 @@ import { type TestContext, test } from 'node:test';
 import { Client, parts } from './support/client.ts';
 import { agents, koala, record, stop } from './support/koala.ts';
 import { commandPath, lacking } from './support/needs.ts';
-import { compiled } from './support/programs.ts';
+import { compiled, programFile } from './support/programs.ts';
 import { type Session, readManifest, readRaw, requestSessions } from './support/recording.ts';
 import { type Server, startUpstream } from './support/servers.ts';
 import { freePort, processes, temporaryFolder, until } from './support/system.ts';
@@ -108,24 +108,59 @@ test('many children at once', { skip }, async (t) => {
   assert.deepEqual(summary, paths.map(expected).toSorted());
 });
 
-test('a daemon is recorded until it ends', { skip }, async (t) => {
-  const upstream = await upstreamOf(t);
-  const [port, to] = [await freePort(), join(await temporaryFolder(t), 'recording')];
-  const program = [compiled('processes'), 'daemon', String(port), String(upstream.port)];
-  const daemons = (): ReturnType<typeof processes> =>
-    processes((command) => command[1] === 'daemon' && command[2] === String(port));
-  t.after(async () => {
-    for (const { pid } of [...(await daemons()), ...(await agents(to))]) process.kill(pid, 'SIGKILL');
+for (const way of ['unread', 'read']) {
+  test(
+    `connections that a master hands to its workers by messages, ${way}`,
+    { skip: lacking('python3') },
+    async (t) => {
+      const upstream = await upstreamOf(t);
+      const [port, folder] = [await freePort(), join(await temporaryFolder(t), 'recording')];
+      const program = [
+        '/usr/bin/python3',
+        programFile('handing.py'),
+        String(port),
+        String(upstream.port),
+        way,
+      ];
+      const recording = await record(t, { to: folder, program, port });
+      const paths = Array.from({ length: 20 }, (_, number) => `/${number}`);
+      for (const path of paths.slice(0, 4)) assert.equal(await get(port, path), `answer to ${path}`);
+      const bodies = await Promise.all(paths.slice(4).map((path) => get(port, path)));
+      assert.deepEqual(
+        bodies,
+        paths.slice(4).map((path) => `answer to ${path}`),
+      );
+      const { code, stderr } = await stop(recording);
+      assert.equal(code, 0, stderr);
+      assert.doesNotMatch(stderr, /GAPS/);
+      const sessions = await requestSessions(folder);
+      assert.deepEqual(summaries(sessions).toSorted(), paths.map(expected).toSorted());
+      assert.equal(await bootCalls(folder), 0);
+    },
+  );
+}
+
+// The second has had nothing to tell yet when its maker has ended.
+for (const kind of ['daemon', 'late-daemon']) {
+  test(`a ${kind} is recorded until it ends`, { skip }, async (t) => {
+    const upstream = await upstreamOf(t);
+    const [port, to] = [await freePort(), join(await temporaryFolder(t), 'recording')];
+    const program = [compiled('processes'), kind, String(port), String(upstream.port)];
+    const daemons = (): ReturnType<typeof processes> =>
+      processes((command) => command[1] === kind && command[2] === String(port));
+    t.after(async () => {
+      for (const { pid } of [...(await daemons()), ...(await agents(to))]) process.kill(pid, 'SIGKILL');
+    });
+    const { code, stderr } = await koala(t, ['record', '--to', to, '--', ...program]);
+    assert.equal(code, 0, stderr);
+    assert.equal(await get(port, '/fork/1'), 'answer to /fork/1');
+    const [daemon] = await daemons();
+    assert.ok(daemon, 'the daemon lives');
+    process.kill(daemon.pid, 'SIGTERM');
+    await until('the end of the agent', async () => (await agents(to)).length === 0);
+    assert.deepEqual(summaries(await requestSessions(to)), [expected('/fork/1')]);
   });
-  const { code, stderr } = await koala(t, ['record', '--to', to, '--', ...program]);
-  assert.equal(code, 0, stderr);
-  assert.equal(await get(port, '/fork/1'), 'answer to /fork/1');
-  const [daemon] = await daemons();
-  assert.ok(daemon, 'the daemon lives');
-  process.kill(daemon.pid, 'SIGTERM');
-  await until('the end of the agent', async () => (await agents(to)).length === 0);
-  assert.deepEqual(summaries(await requestSessions(to)), [expected('/fork/1')]);
-});
+}
 
 test('children of a request that Node serves', { skip: lacking('curl') }, async (t) => {
   const upstream = await upstreamOf(t);

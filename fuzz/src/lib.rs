@@ -3,7 +3,8 @@
 use koala_events::{Arena, ArenaConfig, EventKind, Reader, Record, Source, ThreadState, Writer};
 use koala_protocol::decode::{self, fields, sql};
 use koala_protocol::{
-    ConnectionState, Conversation, Expected, Protocol, RequestFramer, ResponseFramer, Step, detect_request,
+    ConnectionState, Conversation, Expected, Protocol, RequestFramer, ResponseFramer, Said, Step,
+    detect_request, fit_response,
 };
 use koala_session::{cbor, koala1};
 use std::hint::black_box;
@@ -40,10 +41,12 @@ pub fn state(data: &[u8]) {
         let response = talk.get(1).map(|(_, bytes)| *bytes).unwrap_or_default();
         let alone = state.referred(request);
         assert_eq!(fields::fields_in(&state, request), fields::fields_in(&alone, request));
-        let fitted = state.fit_response(request, response);
-        assert!(fitted.as_ref().is_none_or(|fitted| fitted.len() == response.len()));
-        state.exchange(request, fitted.as_deref().unwrap_or(response));
-        black_box(koala_protocol::fit_response(request, before.0, before.1));
+        let now = Said { request, state: &state };
+        let fitted = fit_response(now, now, response).expect("it fits its own request");
+        assert_eq!(fitted.len(), response.len());
+        let _ = black_box(fit_response(now, Said { request: before.0, state: &alone }, before.1));
+        let fitted = fitted.into_owned();
+        state.exchange(request, &fitted);
         before = (request, response);
     }
     black_box(state.database().len());
@@ -187,7 +190,7 @@ pub fn session_koala1(data: &[u8]) {
 pub fn event_log(data: &[u8]) {
     const CHUNK: usize = 4096;
     let [real, garbage @ ..] = data else { return };
-    let size = 4096 + 256 * 1024 + 8192 + 2 * CHUNK;
+    let size = 4096 + 320 * 1024 + 4096 + 8192 + 2 * CHUNK;
     let mut words = vec![0u64; size / 8];
     let config = ArenaConfig { chunk_size: CHUNK as u32, ..ArenaConfig::default() };
     // SAFETY: zeros, aligned to eight, used by nothing else, and outlived by none of what follows.

@@ -28,6 +28,7 @@ test('mistakes get one line on stderr and exit code 2', async () => {
     [['record'], /see koala record --help/],
     [['record', '--', 'true'], /--to DIR/],
     [['record', '--frob', '--', 'true'], /--frob/],
+    [['record', '--to-es', 'http://127.0.0.1:9', '--', 'true'], /--to-es: .* cannot write .*: --to DIR/],
     [['record', '--to', 'x', '--protocol', 'smtp', '--', 'true'], /--protocol: "smtp" is not known/],
     [['sessions', 'list'], /Not enough positional arguments/],
     [['replay', 'recording', '--'], /replay: something is missing; say koala replay RECORDING -- CMD ARG/],

@@ -8,6 +8,9 @@ import { parseShare, parseSize } from './quantity.ts';
 const PROTOCOLS = ['auto', 'http', 'raw'] as const;
 const OVERFLOWS = ['drop', 'block'] as const;
 
+const NO_ELASTICSEARCH =
+  'this koala cannot write to Elasticsearch or OpenSearch; say where the recording goes: --to DIR';
+
 /** `koala record` */
 export class RecordCommand extends KoalaCommand {
   static override paths = [['record']];
@@ -43,6 +46,7 @@ export class RecordCommand extends KoalaCommand {
     description: 'The directory of the recording (or set KOALA_RECORD_TO_DIR)',
     env: 'KOALA_RECORD_TO_DIR',
   });
+  toEs = Option.String('--to-es', { hidden: true });
   protocol = Option.String('--protocol', {
     description: `The protocol of the requests: ${PROTOCOLS.join(', ')}; auto by default`,
   });
@@ -63,7 +67,13 @@ export class RecordCommand extends KoalaCommand {
   parameters = Option.Proxy({ name: 'ARG' });
 
   override async execute(): Promise<number> {
-    if (this.to === undefined) throw new KoalaError('record: say where the recording goes: --to DIR');
+    if (this.toEs !== undefined) throw new KoalaError(`record: --to-es: ${NO_ELASTICSEARCH}`);
+    if (this.to === undefined) {
+      // As the library has it: for where no directory is given.
+      const { KOALA_RECORD_TO_ES: url = '' } = process.env;
+      if (url.trim() !== '') throw new KoalaError(`record: KOALA_RECORD_TO_ES: ${NO_ELASTICSEARCH}`);
+      throw new KoalaError('record: say where the recording goes: --to DIR');
+    }
     const result = await record({
       command: [this.program, ...this.parameters],
       to: this.to,

@@ -54,7 +54,9 @@ export class ReplayCommand extends KoalaCommand {
   reports = Option.Array('--report', [], {
     description: 'json for a report on stdout in place of the text, json=FILE for one in a file',
   });
-  verbose = Option.Boolean('-v,--verbose', false, { description: 'Show passed sessions and notes too' });
+  verbose = Option.Boolean('-v,--verbose', false, {
+    description: 'Show passed sessions, notes and the scores of calls too',
+  });
   // A positional of its own before the proxy: a proxy alone would swallow --help.
   program = Option.String({ name: 'CMD' });
   parameters = Option.Proxy({ name: 'ARG' });

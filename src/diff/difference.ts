@@ -30,6 +30,8 @@ export interface Difference {
   Text: string;
   /** More about it, a line each: what differs from the nearest call, why nothing matched. */
   Details: string[];
+  /** How the matcher came to its decision, a line each: for who asks. */
+  Scores: string[];
 }
 
 /** A difference of two values at a path. */
@@ -46,5 +48,6 @@ export function valueDifference(
     Replayed: replayed,
     Text: `${path}: recorded ${recorded ?? 'nothing'}, replayed ${replayed ?? 'nothing'}`,
     Details: [],
+    Scores: [],
   };
 }

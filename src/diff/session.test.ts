@@ -269,8 +269,8 @@ test('a call in no recording is explained by its scores and the runner-up', () =
       }),
     ),
   );
-  assert.deepEqual(Differences[0]?.Details, [
-    'nearest recorded call: GET a -> 127.0.0.1:6379',
+  assert.deepEqual(Differences[0]?.Details, ['nearest recorded call: GET a -> 127.0.0.1:6379']);
+  assert.deepEqual(Differences[0]?.Scores, [
     'key           weight 4.00  agrees 0.00',
     'runner-up: GET b -> 127.0.0.1:6379, mark 0.250',
   ]);

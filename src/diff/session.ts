@@ -151,13 +151,16 @@ function compareCall(
 }
 
 /**
- * What differs every time: in which request a driver prepares a statement, and under which name, depends on the
- * connection that its pool gives; a password is proved anew; the client's port is another one.
+ * What differs every time: in which request a driver prepares a statement and asks for its columns, under which
+ * name, and in which form it wants values, depends on the connection that its pool gives; a password is proved
+ * anew; the client's port is another one.
  */
 const OF_THE_MOMENT: ReadonlySet<string> = new Set([
   'statement name',
   'portal',
   'prepares',
+  'describes',
+  'result formats',
   'param REMOTE_PORT',
   'proof',
 ]);
@@ -189,11 +192,11 @@ function extraCall(
     details.push(`nearest recorded call: ${describeCall(nearest.call, calls)}`);
   }
   details.push(...(matched?.Differences ?? []).map((line) => clip(line, 200)));
-  details.push(...scoreLines(matched?.Fields ?? []));
+  const scores = scoreLines(matched?.Fields ?? []);
   const second = matched?.RunnerUp ?? null;
   if (second !== null && second.SessionId === '' && second.ActionIndex !== matched?.NearestActionIndex) {
     const found = byIndex.get(second.ActionIndex);
-    if (found !== undefined) details.push(runnerUpLine(describeCall(found.call, calls), second.Mark));
+    if (found !== undefined) scores.push(runnerUpLine(describeCall(found.call, calls), second.Mark));
   }
   const failed = call.Error === '' ? '' : ` (it failed with ${call.Error})`;
   return {
@@ -203,6 +206,7 @@ function extraCall(
     Replayed: said,
     Text: `call not in the recording: ${said}${failed}`,
     Details: details,
+    Scores: scores,
   };
 }
 
@@ -215,6 +219,7 @@ function repeatedCall(path: string, call: CallOutbound, made: readonly CallOutbo
     Replayed: 'once more',
     Text: `call made more often than recorded: ${said}`,
     Details: [],
+    Scores: [],
   };
 }
 
@@ -228,6 +233,7 @@ function borrowedCall(call: CallOutbound, made: readonly CallOutbound[], session
     Replayed: said,
     Text: `call not in the recording of this session: ${said}`,
     Details: [`it was answered as in session ${session}`],
+    Scores: [],
   };
 }
 
@@ -240,6 +246,7 @@ function missingCall(path: string, call: CallOutbound, calls: readonly CallOutbo
     Replayed: null,
     Text: `recorded call was not made: ${said}`,
     Details: [],
+    Scores: [],
   };
 }
 

@@ -21,10 +21,18 @@ export interface Call {
   /** The request. The addon reads it where it is, and copies what another thread is to read. */
   request: Uint8Array;
   /**
-   * The connection, by any number that tells it from others. It matters to `chunk` and `sim` alone, which remember
-   * what a connection was answered with; without it, they take all requests to a peer for those of one.
+   * The connection, by any number but 0 that tells it from others. `chunk` and `sim` remember what a connection was
+   * answered with; without it, they take all requests to a peer for those of one. The addon's `auto` remembers the
+   * statements that were prepared on it, and its database; without it, a sent request names what a recorded connection
+   * to its peer was told.
    */
   connection?: number | undefined;
+  /**
+   * Of a recorded call: what it was answered, where that is known. It tells the addon's `auto` which fields matter, and
+   * under which numbers statements were prepared; a sent request is taken to get the answer of the call that is found.
+   * The WASM module, whose size is bounded, does not look at it.
+   */
+  response?: Uint8Array | undefined;
 }
 
 /** What one field of a request contributed to a mark. */

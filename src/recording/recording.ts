@@ -7,6 +7,8 @@ import { decodeSession, SessionFormatError } from './codec.ts';
 import { readManifest, type Manifest } from './manifest.ts';
 import type { Session } from './model.ts';
 import { itemEnd, looksLikeSession, MalformedItemError } from './sequence.ts';
+import { fileState, readIndex, writeIndex, type FileState, type SessionIndex } from './session-index.ts';
+import { summarize, type SessionSummary } from './summary.ts';
 
 /** How a session file's name ends. */
 export const SESSION_FILE = '.cborseq';
@@ -24,6 +26,12 @@ export interface Place {
   file: string;
   offset: number;
   length: number;
+}
+
+/** A session in a line, and where the whole of it is. */
+export interface SummarizedSession {
+  summary: SessionSummary;
+  place: Place;
 }
 
 /** A torn last item of a session file: it was skipped. */
@@ -77,6 +85,42 @@ export class Recording {
     this.#checkCount(requests);
   }
 
+  /**
+   * The line of every session in a list, in the order of `sessions()`, and where the session is. Read from the index of
+   * each file, which is made where there is none that can be used; not of a file that may still be written to.
+   */
+  async *summaries(): AsyncGenerator<SummarizedSession> {
+    this.torn.length = 0;
+    let requests = 0;
+    for (const file of this.files) {
+      const path = join(this.directory, file);
+      const state = await fileState(path);
+      const index = (state && (await readIndex(path, state))) ?? (await this.#makeIndex(file, path, state));
+      requests += index.requests;
+      if (state !== undefined && index.end < state.size)
+        this.#noteTorn(file, index.end, state.size - index.end);
+      for (const { offset, length, summary } of index.sessions)
+        yield { summary, place: { file, offset, length } };
+    }
+    this.#checkCount(requests);
+  }
+
+  async #makeIndex(file: string, path: string, state: FileState | undefined): Promise<SessionIndex> {
+    const index: SessionIndex = { sessions: [], requests: 0, end: 0 };
+    const torn = this.torn.length;
+    for await (const { session, place } of this.#fileSessions(file)) {
+      if (session.CallFromInbound !== null) index.requests += 1;
+      const { offset, length } = place;
+      index.sessions.push({ offset, length, summary: summarize(session) });
+      index.end = offset + length;
+    }
+    // The caller notes it for an index that was read as well.
+    this.torn.length = torn;
+    const grows = this.manifest.FinishedAt === null && file === this.files.at(-1);
+    if (state !== undefined && !grows) await writeIndex(path, state, index);
+    return index;
+  }
+
   /** The session at `place`, which a walk over `sessions()` gave. */
   async read(place: Place): Promise<RecordedSession> {
     const path = join(this.directory, place.file);
@@ -100,10 +144,11 @@ export class Recording {
 
   /** The session whose id is `id` or, where only one begins so, begins with `id`. */
   async find(id: string): Promise<RecordedSession> {
-    const found: RecordedSession[] = [];
-    for await (const candidate of this.sessions()) {
-      if (candidate.session.SessionId === id) return candidate;
-      if (candidate.session.SessionId.startsWith(id)) found.push(candidate);
+    const found: SummarizedSession[] = [];
+    for await (const candidate of this.summaries()) {
+      const { SessionId } = candidate.summary;
+      if (SessionId === id) return this.read(candidate.place);
+      if (SessionId.startsWith(id)) found.push(candidate);
     }
     const [first, second] = found;
     if (first === undefined || id === '') {
@@ -116,7 +161,7 @@ export class Recording {
         `${found.length} sessions of ${this.directory} begin with ${id}: give more of the id`,
       );
     }
-    return first;
+    return this.read(first.place);
   }
 
   /** A file that was cut between two sessions looks whole. */
@@ -155,14 +200,15 @@ export class Recording {
         // An item larger than the buffer: read ever more at a time, so that its walk is not repeated too often.
         wanted = offset === 0 ? Math.max(FIRST_READ, buffer.length) : FIRST_READ;
       }
-      if (buffer.length > 0) {
-        const last = file === this.files.at(-1);
-        const afterFinish = last && this.manifest.FinishedAt !== null;
-        this.torn.push({ path: join(this.directory, file), offset: base, bytes: buffer.length, afterFinish });
-      }
+      if (buffer.length > 0) this.#noteTorn(file, base, buffer.length);
     } finally {
       await handle.close();
     }
+  }
+
+  #noteTorn(file: string, offset: number, bytes: number): void {
+    const afterFinish = file === this.files.at(-1) && this.manifest.FinishedAt !== null;
+    this.torn.push({ path: join(this.directory, file), offset, bytes, afterFinish });
   }
 
   /** The end of the item at `offset`, or undefined where it is not all there. */

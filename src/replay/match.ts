@@ -62,7 +62,12 @@ export async function explainMatch(options: MatchOptions): Promise<MatchReport> 
   const native = await loadNative();
   const calls = await recordedCalls(options);
   const matcher = new native.Matcher(
-    calls.map(({ peer, connection, call }) => ({ peer, connection, request: call.Request })),
+    calls.map(({ peer, connection, call }) => ({
+      peer,
+      connection,
+      request: call.Request,
+      response: call.Response,
+    })),
     { strategy: options.strategy, threshold: options.threshold },
   );
   const peers = options.peer === undefined ? [...new Set(calls.map(({ peer }) => peer))] : [options.peer];

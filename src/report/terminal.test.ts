@@ -36,6 +36,7 @@ const failed = session('b', {
       Replayed: '500',
       Text: 'it differs',
       Details: ['so'],
+      Scores: ['by much'],
     },
   ],
 });
@@ -72,6 +73,8 @@ test('what failed is named, what passed is counted', () => {
 test('passed sessions and notes on request; failed ones may be chosen', () => {
   const verbose = replayLines(result([session('a')]), plain, { verbose: true });
   assert.deepEqual(verbose.slice(0, 2), ['passed  GET /a  a', '        note: a note']);
+  const scored = replayLines(result([failed]), plain, { verbose: true });
+  assert.deepEqual(scored.slice(1, 4), ['        it differs', '          so', '          by much']);
   const none = replayLines(result([failed, { ...failed, SessionId: 'c' }]), plain, { only: new Set(['c']) });
   assert.match(
     none.join('\n'),

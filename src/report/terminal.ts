@@ -10,7 +10,7 @@ const MAX_SHOWN = 20;
 
 /** How much of a replay to print. */
 export interface TerminalReportOptions {
-  /** Passed sessions and notes too. */
+  /** Passed sessions, notes and the scores of calls too. */
   verbose?: boolean;
   /** Of the failed sessions, only these, by id; the sum counts all. */
   only?: ReadonlySet<string>;
@@ -56,7 +56,7 @@ function sessionLines(session: SessionResult, style: Style, options: TerminalRep
   const lines = [`${mark}  ${style.bold(session.Request)}  ${style.dim(session.SessionId)}`];
   if (session.Error !== '') lines.push(`        ${session.Error}`);
   for (const difference of session.Differences.slice(0, MAX_SHOWN))
-    lines.push(...differenceLines(difference, style));
+    lines.push(...differenceLines(difference, style, options));
   const more = session.Differences.length - MAX_SHOWN;
   if (more > 0) lines.push(style.dim(`        and ${count(more, 'more difference')}`));
   if (options.verbose === true)
@@ -64,11 +64,10 @@ function sessionLines(session: SessionResult, style: Style, options: TerminalRep
   return lines;
 }
 
-function differenceLines(difference: Difference, style: Style): string[] {
-  return [
-    `        ${difference.Text}`,
-    ...difference.Details.map((detail) => style.dim(`          ${detail}`)),
-  ];
+function differenceLines(difference: Difference, style: Style, options: TerminalReportOptions): string[] {
+  const { Text, Details, Scores } = difference;
+  const said = options.verbose === true ? [...Details, ...Scores] : Details;
+  return [`        ${Text}`, ...said.map((line) => style.dim(`          ${line}`))];
 }
 
 function summaryLine(result: ReplayResult, style: Style): string {

@@ -153,3 +153,39 @@ test('the doors decide alike on the large set of cases', { skip: noLarge || noWa
     for (const [number, { name }] of many.entries()) assert.deepEqual(there[number], here[number], name);
   }
 });
+
+test('the Node addon knows what connections were told and what answers tell', async () => {
+  const native = loadAddon();
+  const peer = '10.0.0.1:3306';
+  const prepare = Buffer.from('\x1d\0\0\0\x16SELECT a FROM t WHERE id = ?', 'latin1');
+  const prepared = Buffer.from('\x0c\0\0\x01\0\x07\0\0\0\x01\0\x01\0\0\0\0', 'latin1');
+  const execute = (id: number) =>
+    Buffer.from(`\x12\0\0\0\x17\x07\0\0\0\0\x01\0\0\0\0\x01\x03\0${String.fromCharCode(id)}\0\0\0`, 'latin1');
+  const calls = [
+    { peer, connection: 4, request: prepare, response: prepared },
+    { peer, connection: 4, request: execute(42), response: Buffer.from('row') },
+  ];
+  // Without a connection, the statement is the one that the recorded connection prepared.
+  const alone = new native.Matcher(calls).find(peer, execute(43));
+  assert.deepEqual([alone.index, alone.nearest, alone.differences], [null, 1, ['where id: 42 -> 43']]);
+  // On one of its own, it is the one that was prepared there.
+  const matcher = await native.Matcher.build(calls);
+  const [first, second, third] = matcher.findMany([
+    { peer, connection: 9, request: prepare },
+    { peer, connection: 9, request: execute(43) },
+    { peer, connection: 9, request: execute(42) },
+  ]);
+  assert.deepEqual([first?.index, second?.index, third?.index], [0, null, 1]);
+  assert.deepEqual(second?.differences, ['where id: 42 -> 43']);
+
+  const get = (shop: string, more = '') =>
+    Buffer.from(`GET /prices HTTP/1.1\r\nHost: a\r\nX-Shop: ${shop}\r\n${more}\r\n`);
+  const prices = ['berlin', 'paris'].map((shop) => ({
+    peer,
+    request: get(shop),
+    response: Buffer.from(`HTTP/1.1 200 OK\r\n\r\nprices of ${shop}`),
+  }));
+  const asked = new native.Matcher(prices);
+  assert.equal(asked.find(peer, get('rome')).index, null);
+  assert.equal(asked.find(peer, get('paris', 'X-New: 1\r\n')).index, 1);
+});

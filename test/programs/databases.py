@@ -39,8 +39,9 @@ if "postgres" in settings:
 
     account = settings["postgres"]
     words = {name: account[name] for name in ("port", "user", "password")}
-    words |= {"host": "127.0.0.1", "dbname": account["database"]}
-    shared = psycopg2.connect(**words)
+    words |= {"host": "127.0.0.1", "dbname": account["database"], "sslmode": account.get("sslmode", "prefer")}
+    # Who can't be asked in a replay is not asked before it has begun.
+    shared = psycopg2.connect(**words) if words["sslmode"] == "prefer" else None
 
     def by_postgres(kind, number):
         connection = psycopg2.connect(**words)

@@ -1,5 +1,6 @@
 /* A server of HTTP that appends to a log in one way or another, by itself or by a child: `deeds serve PORT LOG`. The path
- * of a request names the way; `/log` logs to the system's log instead. `deeds say TEXT` writes the text to its standard output by one system call. */
+ * of a request names the way; `/log` logs to the system's log instead. `deeds say TEXT` writes the text to its standard output by one system call,
+ * `deeds print TEXT` by libc's stream, which it leaves to libc to write. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -55,11 +56,16 @@ static void append(const char *way, const char *text, size_t length)
 /* Appends by the standard output of another program. */
 static void append_by_child(const char *way, char *text)
 {
-    char *arguments[] = {self, "say", text, NULL};
+    /* `...-print` is by a stream. */
+    char *arguments[] = {self, strchr(way, '-') ? "print" : "say", text, NULL};
     char command[8192];
     pid_t child;
-    if (strcmp(way, "shell") == 0) {
-        snprintf(command, sizeof command, "exec '%s' say '%s' >> '%s'", self, text, log_path);
+    if (strncmp(way, "shell", 5) == 0) {
+        const char *how = strcmp(way, "shell-echo") == 0   ? "/bin/echo -n '%s' >> '%s'"
+                          : strcmp(way, "shell-bash") == 0 ? "bash -c 'printf %%s \"$0\" >> \"$1\"; true' '%s' '%s'"
+                                                           : "exec \"$SELF\" say '%s' >> '%s'";
+        setenv("SELF", self, 1);
+        snprintf(command, sizeof command, how, text, log_path);
         check(system(command) == 0);
         return;
     }
@@ -69,7 +75,7 @@ static void append_by_child(const char *way, char *text)
         posix_spawn_file_actions_addopen(&actions, 1, log_path, APPEND, 0644);
         check(posix_spawn(&child, self, &actions, NULL, arguments, environ) == 0);
         posix_spawn_file_actions_destroy(&actions);
-    } else if (strcmp(way, "lent") == 0) {
+    } else if (strncmp(way, "lent", 4) == 0) {
         int fd = open(log_path, APPEND | O_CLOEXEC, 0644);
         if ((child = vfork()) == 0) {
             dup2(fd, 1);
@@ -78,7 +84,7 @@ static void append_by_child(const char *way, char *text)
         }
         close(fd);
     } else {
-        child = strcmp(way, "vfork") == 0 ? vfork() : fork();
+        child = strncmp(way, "vfork", 5) == 0 ? vfork() : fork();
         if (child == 0) {
             int fd = open(log_path, APPEND, 0644);
             dup2(fd, 1);
@@ -95,6 +101,8 @@ int main(int count, char **arguments)
 {
     if (count == 3 && strcmp(arguments[1], "say") == 0)
         return write(1, arguments[2], strlen(arguments[2])) < 0;
+    if (count == 3 && strcmp(arguments[1], "print") == 0)
+        return printf("%s", arguments[2]) < 0;
     if (count != 4)
         return 2;
     ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);

@@ -2,6 +2,7 @@
  *
  *   processes serve PORT UPSTREAM    GET /<way>[/...] is answered with what the upstream says of the path
  *   processes daemon PORT UPSTREAM   the same, as a daemon
+ *   processes late-daemon PORT UPSTREAM   the same, which opens its socket a second after its maker has ended
  *   processes ask UPSTREAM PATH      asks, and prints the answer
  *   processes answer UPSTREAM PATH   asks, and answers an HTTP request on its standard output
  */
@@ -206,12 +207,15 @@ int main(int count, char **arguments)
         return 0;
     }
     upstream = arguments[3];
-    if (strcmp(what, "daemon") == 0) {
+    int late = strcmp(what, "late-daemon") == 0;
+    if (late || strcmp(what, "daemon") == 0) {
         for (int times = 0; times < 2; times++) {
             if (fork() != 0)
                 _exit(0);
             setsid();
         }
+        if (late)
+            sleep(1);
         if (!freopen("/dev/null", "w", stdout) || !freopen("/dev/null", "w", stderr))
             return 1;
     }

@@ -30,11 +30,22 @@ function unprivileged(name: string): { uid: number; gid: number } | undefined {
   return { uid: uid ?? 0, gid: gid ?? 0 };
 }
 
-/** A folder for a server that goes on writing there: it is ended before the folder is removed. */
-async function home(t: TestContext): Promise<{ folder: string; run: (server: Running) => Server['stop'] }> {
+/** How long a server may take to end by itself, in milliseconds. */
+const PATIENCE = 20_000;
+
+/**
+ * A folder for a server that goes on writing there: it is ended before the folder is removed. `politely`: by a signal
+ * that lets it remove what it has elsewhere, as PostgreSQL's shared memory.
+ */
+async function home(
+  t: TestContext,
+  politely?: NodeJS.Signals,
+): Promise<{ folder: string; run: (server: Running) => Server['stop'] }> {
   let server: Running | undefined;
   const stop = async (): Promise<void> => {
-    server?.signalGroup('SIGKILL');
+    if (politely !== undefined) server?.child.kill(politely);
+    const ended = politely !== undefined && (await server?.end(PATIENCE).catch(() => undefined));
+    if (!ended) server?.signalGroup('SIGKILL');
     await server?.ended;
   };
   t.after(stop);
@@ -89,10 +100,28 @@ function postgresPrograms(): string {
   return join(versions, newest, 'bin');
 }
 
+/** The settings of PostgreSQL with a certificate of its own. */
+function makeCertificate(folder: string, owner?: { uid: number; gid: number }): Record<string, string> {
+  const [key, certificate] = [join(folder, 'key.pem'), join(folder, 'certificate.pem')];
+  const made = ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
+  execFileSync(
+    commandPath('openssl'),
+    [...made, '-keyout', key, '-out', certificate, '-days', '2', '-subj', '/CN=localhost'],
+    { stdio: 'ignore' },
+  );
+  chmodSync(key, 0o600);
+  if (owner) for (const file of [key, certificate]) chownSync(file, owner.uid, owner.gid);
+  return { ssl: 'on', ssl_cert_file: certificate, ssl_key_file: key };
+}
+
 /** A PostgreSQL server, which asks for a password by SCRAM; `statements` are run before it is used. */
-export async function startPostgres(t: TestContext, statements: string[] = []): Promise<Database> {
+export async function startPostgres(
+  t: TestContext,
+  statements: string[] = [],
+  { tls = false }: { tls?: boolean } = {},
+): Promise<Database> {
   const port = await freePort();
-  const { folder, run } = await home(t);
+  const { folder, run } = await home(t, 'SIGINT');
   const programs = postgresPrograms();
   const identity = unprivileged('postgres');
   if (identity) chownSync(folder, identity.uid, identity.gid);
@@ -130,7 +159,14 @@ export async function startPostgres(t: TestContext, statements: string[] = []): 
       input: statements.map((statement) => `${statement};\n\n`).join(''),
     });
   }
-  const settings = { listen_addresses: '127.0.0.1', unix_socket_directories: folder, port, fsync: 'off' };
+  const certificate = tls ? makeCertificate(folder, identity) : {};
+  const settings = {
+    listen_addresses: '127.0.0.1',
+    unix_socket_directories: folder,
+    port,
+    fsync: 'off',
+    ...certificate,
+  };
   const server = new Running(
     t,
     join(programs, 'postgres'),

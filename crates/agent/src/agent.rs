@@ -60,6 +60,31 @@ pub enum Task {
     },
 }
 
+/// What an agent has left that is dead, and whose standby is: descriptors that this process has inherited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// The event log.
+    pub event_log: RawFd,
+    /// The [journal](crate::journal).
+    pub journal: RawFd,
+}
+
+impl Left {
+    /// Takes them; nobody else in this process has them.
+    fn take(self) -> io::Result<(SharedArena, Journal)> {
+        // SAFETY: who started this process says that they are there for it, and this is where they are taken.
+        let [log, journal] = [self.event_log, self.journal].map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
+        for fd in [&log, &journal] {
+            rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::CLOEXEC)?;
+        }
+        let journal = Journal::adopt(journal)?;
+        if journal.commits().is_finished() {
+            return Err(io::Error::other("the recording is complete"));
+        }
+        Ok((SharedArena::adopt(log)?, journal))
+    }
+}
+
 /// What the agent is to do, and where.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
@@ -72,6 +97,8 @@ pub struct Options {
     /// The process of the program that has started the agent, which nobody waits for: it goes on until the last
     /// process of the program is dead. `None`: it was started by a command line.
     pub detached: Option<u32>,
+    /// What an agent has left that this one goes on for.
+    pub go_on: Option<Left>,
     /// What happens when the event log runs short of room.
     pub overflow: Overflow,
     /// The share of the sessions that is recorded, from 0 to 1.
@@ -190,7 +217,7 @@ struct Heritage {
 pub struct Started {
     agent: Arc<Agent>,
     /// What a standby needs to go on as the agent.
-    heritage: Option<Heritage>,
+    heritage: Option<(Heritage, Journal)>,
     tasks: JoinSet<()>,
     ready: Ready,
     /// Closed when the last connection is.
@@ -217,8 +244,12 @@ impl Agent {
             Task::Record { .. } => Mode::Record,
             Task::Replay { .. } => Mode::Replay,
         };
-        let arena = SharedArena::new(mode, options.arena_size).map_err(system("memory for the event log"))?;
-        if mode == Mode::Record {
+        let what = "memory for the event log";
+        let (arena, left) = match options.go_on.filter(|_| mode == Mode::Record) {
+            Some(left) => left.take().map(|(arena, journal)| (arena, Some(journal))).map_err(system(what))?,
+            None => (SharedArena::new(mode, options.arena_size).map_err(system(what))?, None),
+        };
+        if mode == Mode::Record && left.is_none() {
             arena.arena().set_admission(options.overflow, options.sample);
         }
         let arena = Arc::new(arena);
@@ -248,14 +279,28 @@ impl Agent {
                 if let Some(pid) = options.detached {
                     command = lifetime::command_of(pid);
                 }
-                for &address in &config.bypass_addrs {
-                    arena.arena().replay_table().set_peer(&address, koala_events::Outcome::Bypass);
-                }
-                let recorder = Recorder::create(&to, command, max_disk, logger.clone())?;
+                let recorder = match &left {
+                    Some(journal) => Recorder::go_on(&to, max_disk, journal, logger.clone())?,
+                    None => {
+                        for &address in &config.bypass_addrs {
+                            let arena = arena.arena();
+                            arena.replay_table().set_peer(&address, koala_events::Outcome::Bypass);
+                        }
+                        Recorder::create(&to, command, max_disk, logger.clone())?
+                    }
+                };
                 let progress = recorder.progress();
                 let recorder = Arc::new(Mutex::new(recorder));
                 let sink = Box::new(Shared(recorder.clone()));
                 let follower = Follower::new(arena.arena(), assembly, processes.clone(), sink, false);
+                if let Some(journal) = &left {
+                    let whole = follower.go_on(journal);
+                    logger.warn(format_args!(
+                        "the agent and its standby were killed; process {} goes on as the agent{}",
+                        std::process::id(),
+                        if whole { "" } else { ", but not all that they knew is left: sessions are lost" }
+                    ));
+                }
                 (Work::Record { recorder: Shared(recorder), progress, to }, follower, None)
             }
             Task::Replay { recording } => {
@@ -282,18 +327,21 @@ impl Agent {
         let starter = rustix::process::getppid().map(|id| id.as_raw_nonzero().get().cast_unsigned());
         let proof = attach::Proof::new(token.as_bytes(), starter);
         let heritage = match &work {
-            Work::Record { recorder, progress, to } => Some(Heritage {
-                recorder: recorder.0.clone(),
-                progress: progress.clone(),
-                to: to.clone(),
-                follower: Arc::downgrade(&follower),
-                processes: processes.clone(),
-                logger: logger.clone(),
-                runtime_dir: runtime_dir.clone(),
-                arena: arena.clone(),
-                proof: proof.clone(),
-                control,
-                attach,
+            Work::Record { recorder, progress, to } => left.or_else(|| journal(&logger)).map(|journal| {
+                let heritage = Heritage {
+                    recorder: recorder.0.clone(),
+                    progress: progress.clone(),
+                    to: to.clone(),
+                    follower: Arc::downgrade(&follower),
+                    processes: processes.clone(),
+                    logger: logger.clone(),
+                    runtime_dir: runtime_dir.clone(),
+                    arena: arena.clone(),
+                    proof: proof.clone(),
+                    control,
+                    attach,
+                };
+                (heritage, journal)
             }),
             Work::Replay { .. } => None,
         };
@@ -340,7 +388,7 @@ impl Agent {
     /// How it goes.
     pub fn status(&self) -> Status {
         let facts = self.follower.facts();
-        let pids = self.processes.alive();
+        let pids = self.living();
         let mut status = Status {
             listeners: facts.listeners,
             processes: pids.len(),
@@ -381,6 +429,16 @@ impl Agent {
                 Some("following the event log failed: events after that are not recorded".to_owned());
         }
         status
+    }
+
+    /// The ids of the program's living processes: those that are known from the log, or, where none is, those that have
+    /// had nothing to tell yet: a daemon that has not opened its sockets.
+    fn living(&self) -> Vec<u32> {
+        let pids = self.processes.alive();
+        match self.work {
+            Work::Record { .. } if pids.is_empty() => lifetime::named(&self.runtime_dir),
+            _ => pids,
+        }
     }
 
     /// Replays a session; `None` if this agent records.
@@ -556,23 +614,33 @@ impl Started {
         &self.ready
     }
 
+    /// Gives the agent a standby, if it is to have one and has none: what is in the log from then on outlives this
+    /// process.
+    pub fn guard(&mut self) {
+        if let Some((heritage, journal)) = self.heritage.take() {
+            heritage.guard(journal);
+        }
+    }
+
     /// The agent.
     pub fn agent(&self) -> &Arc<Agent> {
         &self.agent
     }
 
     /// Runs until the agent is told to finish, or its work is over; then finishes it.
-    pub async fn run(self, parent: Parent) {
-        let Self { agent, heritage, mut tasks, mut connections, .. } = self;
-        // Before anybody is served: what is in the log from then on outlives this process.
-        if let Some(heritage) = heritage {
-            heritage.guard();
-        }
+    pub async fn run(mut self, parent: Parent) {
+        // Before anybody is served.
+        self.guard();
+        let Self { agent, mut tasks, mut connections, .. } = self;
         let mut finished = agent.finished();
         tokio::select! {
             _ = finished.wait_for(|&finished| finished) => {}
             () = told_to_end(&parent) => {}
-            () = lifetime::abandoned(&parent, &agent.processes) => {}
+            () = lifetime::abandoned(&parent, &agent.processes, &agent.runtime_dir) => {}
+            () = lifetime::orphaned(&parent), if matches!(agent.work, Work::Replay { .. }) => {
+                agent.logger.warn(format_args!("who started the replay is gone: the program is ended"));
+                lifetime::end_program(&agent.processes, &agent.runtime_dir).await;
+            }
         }
         agent.finish().await;
         tasks.abort_all();
@@ -583,19 +651,20 @@ impl Started {
     }
 }
 
+/// The journal of an agent that records.
+fn journal(logger: &Logger) -> Option<Journal> {
+    let journal = Journal::new();
+    journal
+        .inspect_err(|error| {
+            logger.warn(format_args!("no memory for a journal: nobody goes on if this agent dies: {error}"));
+        })
+        .ok()
+}
+
 impl Heritage {
     /// Gives the agent a standby.
-    fn guard(self) {
+    fn guard(self, journal: Journal) {
         let Some(follower) = self.follower.upgrade() else { return };
-        let journal = match Journal::new() {
-            Ok(journal) => journal,
-            Err(error) => {
-                self.logger.warn(format_args!(
-                    "no memory for a journal: nobody goes on if this agent dies: {error}"
-                ));
-                return;
-            }
-        };
         let mut recorder = self.recorder.lock().unwrap_or_else(PoisonError::into_inner);
         recorder.tell(journal.commits());
         drop(recorder);

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 
 use koala_events::Overflow;
 
-use crate::agent::{Options, Task};
+use crate::agent::{Left, Options, Task};
 
 /// How the agent is called.
 pub const USAGE: &str = "\
 usage: koala-agent record --to DIR --runtime-dir DIR [--command JSON-ARRAY] [--max-disk BYTES]
-                          [--overflow drop|block] [--sample RATE] [--detached PID]
+                          [--overflow drop|block] [--sample RATE] [--detached PID] [--go-on FD,FD]
        koala-agent replay --recording DIR --runtime-dir DIR";
 
 /// Why a command line is none.
@@ -47,6 +47,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, A
     let mut command = Vec::new();
     let mut max_disk = None;
     let mut detached = None;
+    let mut go_on = None;
     let (mut overflow, mut sample) = (Overflow::Drop, 1.0);
     let mut task = None;
     while let Some(argument) = parser.next()? {
@@ -72,6 +73,18 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, A
                 let pid =
                     text.parse().map_err(|_| ArgsError(format!("--detached: {text:?} is no process id")))?;
                 detached = Some(pid);
+            }
+            Long("go-on") => {
+                let text = parser.value()?.string()?;
+                let numbers = text.split_once(',').and_then(|(log, journal)| {
+                    Some(Left { event_log: log.parse().ok()?, journal: journal.parse().ok()? })
+                });
+                let is_open = |left: &Left| left.event_log > 2 && left.journal > 2;
+                go_on = Some(numbers.filter(is_open).ok_or_else(|| {
+                    ArgsError(format!(
+                        "--go-on: {text:?} is not two descriptors, of an event log and a journal"
+                    ))
+                })?);
             }
             Long("overflow") => {
                 let text = parser.value()?.string()?;
@@ -105,6 +118,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, A
     Ok(Request::Run(Options {
         task,
         detached,
+        go_on,
         overflow,
         sample,
         runtime_dir: runtime_dir.ok_or_else(|| missing("--runtime-dir"))?,
@@ -132,6 +146,10 @@ mod tests {
             Task::Record { to: "/r".into(), command: vec!["a".to_owned(), "b".to_owned()], max_disk: None }
         );
         assert_eq!(options.runtime_dir, PathBuf::from("/run/k"));
+        let Request::Run(options) = words("record --to /r --runtime-dir /x --go-on 3,4").unwrap() else {
+            panic!()
+        };
+        assert_eq!(options.go_on, Some(Left { event_log: 3, journal: 4 }));
         let Request::Run(options) = words("replay --runtime-dir /run/k --recording /r").unwrap() else {
             panic!()
         };
@@ -151,6 +169,8 @@ mod tests {
             ("record --to /r --runtime-dir /x --command {}", "JSON array"),
             ("record --to /r --runtime-dir /x --loud", "--loud"),
             ("record --to /r --recording /q --runtime-dir /x", "--recording for replay"),
+            ("record --to /r --runtime-dir /x --go-on 3", "two descriptors"),
+            ("record --to /r --runtime-dir /x --go-on 0,1", "two descriptors"),
             ("record replay --to /r --runtime-dir /x", "replay"),
         ] {
             let text = words(line).unwrap_err().to_string();

@@ -22,7 +22,7 @@ use tokio::net::{UnixListener, UnixStream};
 
 use crate::logger::Logger;
 use crate::memory::SharedArena;
-use crate::processes::{self, Processes};
+use crate::processes::{self, NotCovered, Processes};
 
 /// How both messages begin: a name and a version.
 pub const GREETING: [u8; 8] = *b"KOALA\0\0\x02";
@@ -37,7 +37,7 @@ pub enum AttachError {
     #[error(transparent)]
     Io(#[from] io::Error),
     /// It did not say what a library of this version says.
-    #[error("it does not speak this version's language")]
+    #[error("its libkoala.so is of another version than the agent")]
     Greeting,
     /// It said nothing for too long.
     #[error("it said nothing")]
@@ -45,6 +45,21 @@ pub enum AttachError {
     /// It is not one of ours.
     #[error("it runs as user {0}, and does not prove that it descends from the program")]
     User(u32),
+}
+
+impl AttachError {
+    /// The program that goes on without being recorded, where that comes of it. Who only looks whether somebody is there
+    /// says nothing, and who was cut short asks again.
+    fn leaves_uncovered(&self, peer: Option<u32>) -> Option<NotCovered> {
+        match self {
+            Self::Io(_) | Self::Silent => None,
+            Self::Greeting | Self::User(_) => {
+                let program =
+                    peer.map_or_else(|| "a process that can't be seen".to_owned(), processes::program);
+                Some(NotCovered { program, reason: self.to_string() })
+            }
+        }
+    }
 }
 
 /// How many ancestors of a process are looked at.
@@ -95,9 +110,15 @@ pub async fn serve(
                 let (arena, processes, logger) = (arena.clone(), processes.clone(), logger.clone());
                 let proof = proof.clone();
                 tokio::spawn(async move {
+                    let peer = stream.peer_cred().ok().and_then(|peer| u32::try_from(peer.pid()?).ok());
                     match hand_over(stream, &arena, &processes, &proof).await {
                         Ok(pid) => logger.info(format_args!("process {pid} attached")),
-                        Err(error) => logger.warn(format_args!("a process was refused: {error}")),
+                        Err(error) => {
+                            logger.warn(format_args!("a process was refused: {error}"));
+                            if let Some(one) = error.leaves_uncovered(peer) {
+                                processes.not_covered(one);
+                            }
+                        }
                     }
                 });
             }
@@ -159,6 +180,29 @@ fn send_with_descriptor(stream: &UnixStream, message: &[u8], arena: &SharedArena
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn who_is_refused_is_told_of_and_who_only_looks_is_not() {
+        let directory = crate::testing::TempDir::new();
+        let path = directory.path().join("attach.sock");
+        let processes = Arc::new(Processes::default());
+        let arena = Arc::new(SharedArena::new(koala_events::Mode::Record, 1 << 20).unwrap());
+        let listener = UnixListener::bind(&path).unwrap();
+        let served = serve(listener, arena, processes.clone(), Proof::new(b"", None), Logger::nowhere());
+        let task = tokio::spawn(served);
+        drop(UnixStream::connect(&path).await.unwrap());
+        let mut other = UnixStream::connect(&path).await.unwrap();
+        let hello = [&b"KOALA\0\0\x01"[..], &[0; 8 + TOKEN]].concat();
+        tokio::io::AsyncWriteExt::write_all(&mut other, &hello).await.unwrap();
+        assert_eq!(other.read(&mut [0; 1]).await.unwrap(), 0, "it gets nothing");
+        let told: Vec<NotCovered> = processes.all_not_covered(true).into_iter().collect();
+        let program = processes::program(std::process::id());
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].program == program && told[0].reason.contains("another version"), "{told:?}");
+        let user = AttachError::User(7).leaves_uncovered(Some(std::process::id()));
+        assert!(user.is_some_and(|one| one.reason.contains("user 7")));
+        task.abort();
+    }
 
     #[test]
     fn a_descendant_has_the_token_and_the_ancestors() {

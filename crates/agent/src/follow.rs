@@ -15,6 +15,7 @@ use koala_events::{Address, Arena, Event, EventKind, GivenUp, Lost, Mode, Notice
 use koala_session::assemble::{Assembler, Config, Outbound, Sender};
 use koala_session::model::Session;
 
+use crate::base::{self, Counts, Told};
 use crate::clock;
 use crate::journal::{Entry, Journal};
 use crate::logger::{Level, Logger};
@@ -24,7 +25,7 @@ use crate::priority;
 use crate::processes::{NotCovered, Processes};
 use crate::standby::{self, Side, Standby, Watch};
 
-/// How many chunks keep their memory when they are empty: at 32 KiB each, what a few dozen threads use.
+/// How many chunks keep their memory when they are empty: at 36 KiB each, what a few dozen threads use.
 const KEPT_CHUNKS: u32 = 64;
 
 /// How often the processes of the program are looked at.
@@ -206,6 +207,8 @@ struct State {
     sendings: Option<Sendings>,
     unresolved: BTreeSet<String>,
     events: u64,
+    /// Gaps that were known to an agent that is dead, and that this one's assembler does not count.
+    gaps: u64,
     checked: Instant,
     /// What was taken from the log since the standby was made; only of an agent that has one.
     journal: Option<Journal>,
@@ -294,6 +297,7 @@ impl Follower {
                 sendings: replaying.then(Sendings::default),
                 unresolved: BTreeSet::new(),
                 events: 0,
+                gaps: 0,
                 checked: Instant::now(),
                 journal: None,
                 standby: None,
@@ -387,7 +391,12 @@ impl Follower {
     fn stand_by(&self) {
         let Some(succession) = self.succession.get() else { return };
         let mut state = lock(&self.state);
-        let State { sink, journal: Some(journal), standby, refused, .. } = &mut *state else { return };
+        let State {
+            sink, journal: Some(journal), standby, refused, assembler, unresolved, events, gaps, ..
+        } = &mut *state
+        else {
+            return;
+        };
         if refused.is_some_and(|refused| refused.elapsed() < RETRY_AFTER) {
             return;
         }
@@ -395,7 +404,9 @@ impl Follower {
         if (alive && journal.used() < RENEW_AT && !journal.is_torn()) || self.stop.load(Ordering::Acquire) {
             return;
         }
-        let rest = journal.cut();
+        let mut rest = journal.cut();
+        let counts = Counts { events: *events, gaps: *gaps + assembler.gaps() };
+        base::write(&mut rest, assembler, &self.processes, unresolved, counts, clock::now());
         let mut side = None;
         // Every lock that the copy will need is held by this thread, which is the one that the copy has.
         let rung = lock(&self.bell.rung);
@@ -453,16 +464,11 @@ impl Follower {
         sink.succeed();
         let mut known = BTreeSet::new();
         let whole = journal.read(|entry| {
-            match entry {
-                Entry::Event(event) => {
-                    known.insert((event.process, event.sequence));
-                    *events += 1;
-                    note(event, assembler, &self.processes, sendings.as_mut(), unresolved);
-                }
-                Entry::Parked { process, tid, now } => assembler.parked(*process, *tid, *now),
-                Entry::Ended { process, now } => assembler.process_ended(*process, *now),
-                Entry::Tick { now } => assembler.tick(*now),
+            if let Entry::Event(event) = entry {
+                known.insert((event.process, event.sequence));
+                *events += 1;
             }
+            take(entry, assembler, &self.processes, sendings.as_mut(), unresolved);
             deliver(assembler, sink.as_mut());
         });
         // If the agent died before it wrote anything.
@@ -474,6 +480,44 @@ impl Follower {
             if whole { "" } else { ", but lacks events that the one before it has read: sessions are lost" }
         ));
         (succession.begin)();
+    }
+
+    /// Goes on where an agent and its standby have died; before it is [started](Self::start). False if not all that
+    /// they knew is there.
+    pub fn go_on(&self, journal: &Journal) -> bool {
+        let mut state = lock(&self.state);
+        let State { reader, assembler, sink, sendings, unresolved, events, gaps, .. } = &mut *state;
+        let mut based = false;
+        journal.read_base(|entry| match Told::of(entry) {
+            Some(Told::Process(number, identity, event)) => {
+                self.processes.was_known(number, identity);
+                note(&event, assembler, &self.processes, sendings.as_mut(), unresolved);
+            }
+            Some(Told::Event(event)) => {
+                note(&event, assembler, &self.processes, sendings.as_mut(), unresolved);
+            }
+            Some(Told::Session(session)) => assembler.restore(*session),
+            Some(Told::NotCovered(program)) => self.processes.not_covered(program),
+            Some(Told::Whole(counts)) => {
+                based = true;
+                *events = counts.events;
+                *gaps = counts.gaps;
+            }
+            None => {}
+        });
+        let mut known = BTreeSet::new();
+        let whole = journal.read(|entry| {
+            if let Entry::Event(event) = entry {
+                known.insert((event.process, event.sequence));
+                *events += 1;
+            }
+            take(entry, assembler, &self.processes, sendings.as_mut(), unresolved);
+            deliver(assembler, sink.as_mut());
+        });
+        *reader = resumed(self.arena, known);
+        // This one may be killed as well, before it has a standby.
+        state.journal = Some(*journal);
+        based && whole
     }
 
     /// Makes the follower look at the log often, until the guard is dropped.
@@ -578,7 +622,7 @@ impl Follower {
             events: state.events,
             lost: self.arena.lost(),
             given_up: self.arena.given_up(),
-            gaps: state.assembler.gaps(),
+            gaps: state.gaps + state.assembler.gaps(),
             unresolved: state.unresolved.iter().cloned().collect(),
             not_covered: self.processes.all_not_covered(self.stop.load(Ordering::Acquire)),
         }
@@ -711,6 +755,23 @@ fn note(
         sendings.note(event);
     }
     assembler.push(event);
+}
+
+/// Does what an entry of the journal says that the agent did before. A copy of it has no need of the base.
+fn take(
+    entry: &Entry<'_>,
+    assembler: &mut Assembler,
+    processes: &Processes,
+    sendings: Option<&mut Sendings>,
+    unresolved: &mut BTreeSet<String>,
+) {
+    match entry {
+        Entry::Event(event) => note(event, assembler, processes, sendings, unresolved),
+        Entry::Parked { process, tid, now } => assembler.parked(*process, *tid, *now),
+        Entry::Ended { process, now } => assembler.process_ended(*process, *now),
+        Entry::Tick { now } => assembler.tick(*now),
+        Entry::Known(_) | Entry::Unfinished(_) | Entry::NotCovered(_) | Entry::Base { .. } => {}
+    }
 }
 
 /// Finds the processes that are dead, takes what they left in the log, and ends their sessions.

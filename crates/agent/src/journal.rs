@@ -5,10 +5,15 @@
 //! time) is copied here before it is used, into memory that the agent shares with its [standby](crate::standby), which
 //! does the same with the same and arrives at the same sessions.
 //!
+//! Agent and standby may die at once. For that case it has a base, which says what was known when it began: the
+//! processes, connections and files, and the sessions that were not over. Who has a descriptor of the journal and of the
+//! event log can start an agent that goes on with them.
+//!
 //! The journal is in a memfd, never on disk: what is in it is not redacted. With each standby it begins anew, in the same
 //! memory, but places in it are counted on. Beside it stands how much of what was made is on disk ([`Commits`]).
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -18,6 +23,10 @@ use rustix::mm::{MapFlags, ProtFlags};
 
 /// Bytes of the journal. Pages that were never used cost nothing.
 pub const CAPACITY: usize = 32 << 20;
+/// Bytes of a base at most.
+const BASE_MAX: usize = 8 << 20;
+/// Bytes of all.
+const MEMORY: usize = HEAD + CAPACITY + 2 * BASE_MAX;
 /// Bytes of the page before it.
 const HEAD: usize = 4096;
 /// Bytes of an entry before its payload.
@@ -27,6 +36,10 @@ const EVENT: u8 = 1;
 const PARKED: u8 = 2;
 const ENDED: u8 = 3;
 const TICK: u8 = 4;
+const KNOWN: u8 = 5;
+const UNFINISHED: u8 = 6;
+const NOT_COVERED: u8 = 7;
+const BASE: u8 = 8;
 
 /// One thing that makes sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,12 +67,28 @@ pub enum Entry<'a> {
         /// The time.
         now: u64,
     },
+    /// Of the base ([`Journal::write_base`]): something that was known, told as an event.
+    Known(Event<'a>),
+    /// Of the base: a session that was not over, in CBOR.
+    Unfinished(&'a [u8]),
+    /// Of the base: a program that is not recorded, in JSON.
+    NotCovered(&'a [u8]),
+    /// The end of the base.
+    Base {
+        /// Events that had been read.
+        events: u64,
+        /// Connections of which bytes are missing.
+        gaps: u64,
+        /// The time.
+        now: u64,
+    },
 }
 
 impl<'a> Entry<'a> {
     fn payload(&self) -> &'a [u8] {
         match self {
-            Self::Event(event) => event.payload,
+            Self::Event(event) | Self::Known(event) => event.payload,
+            Self::Unfinished(bytes) | Self::NotCovered(bytes) => bytes,
             _ => &[],
         }
     }
@@ -77,7 +106,7 @@ impl<'a> Entry<'a> {
         let mut words = [0u64; ENTRY / 8];
         let mut tag = [0u8; 8];
         tag[0] = match *self {
-            Self::Event(event) => {
+            Self::Event(event) | Self::Known(event) => {
                 tag[1] = event.kind as u8;
                 tag[2] = event.source as u8;
                 [tag[4], tag[5]] = event.flags.to_le_bytes();
@@ -89,7 +118,7 @@ impl<'a> Entry<'a> {
                 words[7] = event.connection;
                 words[8] = u64::from(event.fd as u32);
                 words[9] = event.result as u64;
-                EVENT
+                if matches!(self, Self::Event(_)) { EVENT } else { KNOWN }
             }
             Self::Parked { process, tid, now } => {
                 words[2] = process;
@@ -105,6 +134,14 @@ impl<'a> Entry<'a> {
             Self::Tick { now } => {
                 words[6] = now;
                 TICK
+            }
+            Self::Unfinished(_) => UNFINISHED,
+            Self::NotCovered(_) => NOT_COVERED,
+            Self::Base { events, gaps, now } => {
+                words[2] = events;
+                words[4] = gaps;
+                words[6] = now;
+                BASE
             }
         };
         words[0] = size as u64 | (payload.len() as u64) << 32;
@@ -129,22 +166,29 @@ impl<'a> Entry<'a> {
         }
         let [tag, kind, source, _, f0, f1, ..] = words[1].to_le_bytes();
         let (process, tid, now) = (words[2], (words[3] >> 32) as u32, words[6]);
+        let payload = bytes.get(ENTRY..ENTRY + length)?;
         let entry = match tag {
-            EVENT => Self::Event(Event {
-                kind: EventKind::from_u8(kind)?,
-                source: Source::from_u8(source)?,
-                flags: u16::from_le_bytes([f0, f1]),
-                process,
-                pid: words[3] as u32,
-                tid,
-                context: words[4],
-                sequence: words[5],
-                time: words[6],
-                connection: words[7],
-                fd: words[8] as u32 as i32,
-                result: words[9] as i64,
-                payload: bytes.get(ENTRY..ENTRY + length)?,
-            }),
+            EVENT | KNOWN => {
+                let event = Event {
+                    kind: EventKind::from_u8(kind)?,
+                    source: Source::from_u8(source)?,
+                    flags: u16::from_le_bytes([f0, f1]),
+                    process,
+                    pid: words[3] as u32,
+                    tid,
+                    context: words[4],
+                    sequence: words[5],
+                    time: words[6],
+                    connection: words[7],
+                    fd: words[8] as u32 as i32,
+                    result: words[9] as i64,
+                    payload,
+                };
+                if tag == EVENT { Self::Event(event) } else { Self::Known(event) }
+            }
+            UNFINISHED => Self::Unfinished(payload),
+            NOT_COVERED => Self::NotCovered(payload),
+            BASE => Self::Base { events: process, gaps: words[4], now },
             PARKED => Self::Parked { process, tid, now },
             ENDED => Self::Ended { process, now },
             TICK => Self::Tick { now },
@@ -176,6 +220,14 @@ struct Slot {
     length: AtomicU64,
 }
 
+#[derive(Default)]
+#[repr(C)]
+struct Base {
+    /// The place where the journal begins whose base it is, plus one; 0 if there is none.
+    of: AtomicU64,
+    size: AtomicU64,
+}
+
 /// The page before the journal. Zeros are its beginning.
 #[repr(C)]
 struct Head {
@@ -189,6 +241,8 @@ struct Head {
     current: AtomicU64,
     /// The process id of who goes on when the agent is dead.
     heir: AtomicU64,
+    /// The base of the journal that is written to, and of the one before or behind it.
+    bases: [Base; 2],
     slots: [Slot; 2],
 }
 
@@ -267,18 +321,43 @@ impl Journal {
     /// What the kernel says.
     pub fn new() -> io::Result<Self> {
         let fd = rustix::fs::memfd_create("koala-journal", MemfdFlags::CLOEXEC)?;
-        rustix::fs::ftruncate(&fd, (HEAD + CAPACITY) as u64)?;
+        rustix::fs::ftruncate(&fd, MEMORY as u64)?;
+        Self::map(fd)
+    }
+
+    /// The journal of an agent that is dead, and whose standby is: `fd` leads to its memory.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says, and `InvalidInput` if it is no journal.
+    pub fn adopt(fd: OwnedFd) -> io::Result<Self> {
+        if rustix::fs::fstat(&fd)?.st_size != MEMORY as i64 {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let mut journal = Self::map(fd)?;
+        let head = journal.head();
+        let (tail, torn) = (head.tail.load(Ordering::Acquire), head.torn.load(Ordering::Acquire));
+        // No generation fills the memory to its last byte.
+        let floor = tail - tail % CAPACITY as u64;
+        journal.floor = floor;
+        journal.forgiven = if torn > floor { 0 } else { torn };
+        Ok(journal)
+    }
+
+    fn map(fd: OwnedFd) -> io::Result<Self> {
         // SAFETY: a new mapping at an address that the kernel chooses.
         let base = unsafe {
             rustix::mm::mmap(
                 ptr::null_mut(),
-                HEAD + CAPACITY,
+                MEMORY,
                 ProtFlags::READ | ProtFlags::WRITE,
                 MapFlags::SHARED,
                 &fd,
                 0,
             )?
         };
+        // It stays open as long as the agent lives: by it, who started the agent keeps the memory beyond that.
+        std::mem::forget(fd);
         Ok(Self { base: base.cast(), floor: 0, forgiven: 0 })
     }
 
@@ -309,7 +388,7 @@ impl Journal {
         }
         let tail = self.head().tail.load(Ordering::Relaxed);
         let size = entry.size();
-        if tail.saturating_sub(self.floor) as usize + size > CAPACITY {
+        if tail.saturating_sub(self.floor) as usize + size >= CAPACITY {
             self.head().torn.store(tail + 1, Ordering::Release);
             return;
         }
@@ -328,14 +407,60 @@ impl Journal {
     #[must_use]
     pub fn cut(&self) -> Self {
         let head = self.head();
-        // It begins where the memory does, which the processor still has in its cache.
-        let floor = head.tail.load(Ordering::Relaxed).next_multiple_of(CAPACITY as u64);
+        // It begins where the memory does, which the processor still has in its cache; and never where this one does.
+        let floor = (head.tail.load(Ordering::Relaxed) + 1).next_multiple_of(CAPACITY as u64);
         Self { base: self.base, floor, forgiven: head.torn.load(Ordering::Relaxed) }
     }
 
     /// Begins to write what comes behind the cut: nobody needs what came before.
     pub fn begin(&mut self) {
         self.head().tail.fetch_max(self.floor, Ordering::Release);
+    }
+
+    /// Writes the base of this journal, which was cut and is not yet written to: what is known, for one who has no copy of
+    /// this process. That of the journal that is written to stays. `write` gets where entries are put, which says whether
+    /// they have room, and returns whether it has put all of them.
+    pub fn write_base(&mut self, write: impl FnOnce(&mut dyn FnMut(&Entry<'_>) -> bool) -> bool) {
+        let Some(base) = self.head().bases.get(self.base_slot()) else { return };
+        base.of.store(0, Ordering::Release);
+        // SAFETY: this part of the memory is for the base of this journal, which nobody reads until it is said to be.
+        let room = unsafe { std::slice::from_raw_parts_mut(self.base.add(self.base_at()), BASE_MAX) };
+        let mut size = 0;
+        let whole = write(&mut |entry| {
+            let written = room.get_mut(size..).and_then(|rest| entry.encode(rest));
+            size += written.unwrap_or(0);
+            written.is_some()
+        });
+        if whole {
+            base.size.store(size as u64, Ordering::Relaxed);
+            base.of.store(self.floor + 1, Ordering::Release);
+        }
+    }
+
+    /// Hands every entry of the base to `visit`. False if there is none, or not all of it.
+    pub fn read_base(&self, mut visit: impl FnMut(&Entry<'_>)) -> bool {
+        let Some(base) = self.head().bases.get(self.base_slot()) else { return false };
+        let size = base.size.load(Ordering::Relaxed) as usize;
+        if base.of.load(Ordering::Acquire) != self.floor + 1 || size > BASE_MAX {
+            return false;
+        }
+        // SAFETY: these bytes are in the memory, and nobody writes to them any more.
+        let mut bytes = unsafe { std::slice::from_raw_parts(self.base.add(self.base_at()), size) };
+        while !bytes.is_empty() {
+            let Some((entry, size)) = Entry::decode(bytes) else { return false };
+            visit(&entry);
+            bytes = bytes.get(size..).unwrap_or_default();
+        }
+        true
+    }
+
+    /// Which of the two bases is that of this journal: journals that follow each other have one each.
+    fn base_slot(&self) -> usize {
+        (self.floor / CAPACITY as u64 % 2) as usize
+    }
+
+    fn base_at(&self) -> usize {
+        HEAD + CAPACITY + self.base_slot() * BASE_MAX
     }
 
     /// Says who goes on when the agent is dead, by its process id.
@@ -407,6 +532,10 @@ mod tests {
                 Entry::Parked { process: number, tid, now: 3 },
                 Entry::Ended { process: number, now: 4 },
                 Entry::Tick { now: number },
+                Entry::Known(event(&payload, fd, flags)),
+                Entry::Unfinished(&payload),
+                Entry::NotCovered(&payload),
+                Entry::Base { events: number, gaps: 5, now: 6 },
             ] {
                 let mut bytes = vec![0xa5; entry.size() + 16];
                 let size = entry.encode(&mut bytes).unwrap();
@@ -466,6 +595,45 @@ mod tests {
         journal.begin();
         journal.append(&Entry::Tick { now: 1 });
         assert!(journal.read(|entry| assert_eq!(*entry, Entry::Tick { now: 1 })));
+    }
+
+    /// What a journal has in its base and behind it, as times.
+    fn times(journal: &Journal) -> (bool, Vec<u64>) {
+        let mut times = Vec::new();
+        let mut note = |entry: &Entry<'_>| match *entry {
+            Entry::Tick { now } | Entry::Base { now, .. } => times.push(now),
+            _ => {}
+        };
+        let based = journal.read_base(&mut note);
+        journal.read(&mut note);
+        (based, times)
+    }
+
+    #[test]
+    fn a_base_is_that_of_the_journal_that_is_written_to() {
+        // As one who has nothing but a descriptor.
+        let fd = rustix::fs::memfd_create("koala-journal", MemfdFlags::CLOEXEC).unwrap();
+        rustix::fs::ftruncate(&fd, MEMORY as u64).unwrap();
+        let seen = || times(&Journal::adopt(fd.try_clone().unwrap()).unwrap());
+        let mut journal = Journal::map(fd.try_clone().unwrap()).unwrap();
+        assert_eq!(seen(), (false, vec![]));
+        for round in (0..50).step_by(10) {
+            let mut next = journal.cut();
+            next.write_base(|put| put(&Entry::Base { events: 0, gaps: 0, now: round }));
+            let before = round.checked_sub(10).map(|earlier| vec![earlier, earlier + 1]);
+            assert_eq!(seen(), (before.is_some(), before.unwrap_or_default()), "not yet");
+            next.begin();
+            journal = next;
+            assert_eq!(seen(), (true, vec![round]));
+            journal.append(&Entry::Tick { now: round + 1 });
+            assert_eq!(seen(), (true, vec![round, round + 1]));
+        }
+        let mut next = journal.cut();
+        let large = vec![0; BASE_MAX];
+        next.write_base(|put| put(&Entry::Unfinished(&large)));
+        next.begin();
+        assert_eq!(seen(), (false, vec![]), "it had no room");
+        assert!(Journal::adopt(rustix::fs::memfd_create("x", MemfdFlags::CLOEXEC).unwrap()).is_err());
     }
 
     #[test]

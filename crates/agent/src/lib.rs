@@ -25,7 +25,9 @@
 //! protocols needs a form for being written down, and what the copy makes equals what the agent made, ids included. A
 //! copy costs a millisecond, and afterwards the pages that the agent changes.
 //!
-//! Killing both at once ends the recording; the program goes on.
+//! Both may be killed at once. Then who started the agent, if that was a command line, starts another one, and hands it
+//! the event log and the journal, of which it has kept descriptors. The journal's [`base`] tells what a copy would know.
+//! Where the library started the agent nobody has them, and the recording ends; the program goes on.
 //!
 //! # What it must never do
 //!
@@ -37,6 +39,7 @@
 pub mod agent;
 pub mod args;
 pub mod attach;
+pub mod base;
 pub mod clock;
 pub mod config;
 pub mod duration;

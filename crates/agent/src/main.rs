@@ -1,16 +1,18 @@
 //! `koala-agent`: reads its command line and its environment, and runs the agent.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use koala_agent::agent::{Agent, Options, StartError, Task};
 use koala_agent::args::{self, Request};
-use koala_agent::config::Config;
+use koala_agent::config::{Config, ConfigError};
 use koala_agent::lifetime::Parent;
 use koala_agent::limits;
 use koala_agent::logger::{Format, Level, Logger, Target};
 
+/// What the library says where it was not told of a directory.
+const NOWHERE: &str = "/dev/null";
 /// Bad input, or something is in the way.
 const REFUSED: u8 = 2;
 
@@ -66,10 +68,22 @@ fn serve(options: Options) -> Result<(), Box<dyn std::error::Error>> {
         limits::go_first();
     }
     let config = Config::from_environment()?;
+    if let Task::Record { to, .. } = &options.task
+        && to == Path::new(NOWHERE)
+        && let Some(url) = std::env::var_os("KOALA_RECORD_TO_ES")
+    {
+        return Err(Box::new(ConfigError {
+            variable: "KOALA_RECORD_TO_ES",
+            value: url.to_string_lossy().into_owned(),
+            accepted: "nothing, as this koala can't write to Elasticsearch or OpenSearch; set KOALA_RECORD_TO_DIR",
+        }));
+    }
     let parent = if options.detached.is_some() { Parent::none() } else { Parent::watch() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let started = Agent::start(options, config)?;
+        let mut started = Agent::start(options, config)?;
+        // Who is told that it is ready keeps the memory of one that can be gone on for.
+        started.guard();
         let ready = serde_json::to_string(started.ready())?;
         let mut stdout = io::stdout();
         writeln!(stdout, "{ready}")?;

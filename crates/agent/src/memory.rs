@@ -30,21 +30,25 @@ impl SharedArena {
         let fd = rustix::fs::memfd_create("koala-events", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
         rustix::fs::ftruncate(&fd, size as u64)?;
         rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
-        // SAFETY: a new mapping at an address that the kernel chooses.
-        let base = unsafe {
-            rustix::mm::mmap(
-                ptr::null_mut(),
-                size,
-                ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::SHARED,
-                &fd,
-                0,
-            )?
-        };
+        let base = map(&fd, size)?;
         let config = ArenaConfig { mode, ..ArenaConfig::default() };
         // SAFETY: the mapping is `size` zeros, aligned to a page, and is never unmapped: an `Arena` is copied
         // freely, and an agent has one for as long as it lives.
-        let arena = unsafe { Arena::format(base.cast(), size, config) }
+        let arena = unsafe { Arena::format(base, size, config) }
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        Ok(Self { fd, size, arena })
+    }
+
+    /// The event log of an agent that is dead: `fd` leads to its memory.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says, and `InvalidInput` if it is no event log of this version.
+    pub fn adopt(fd: OwnedFd) -> io::Result<Self> {
+        let size = usize::try_from(rustix::fs::fstat(&fd)?.st_size).map_err(io::Error::other)?;
+        let base = map(&fd, size)?;
+        // SAFETY: the mapping is `size` bytes, aligned to a page, and is never unmapped; its agent is dead.
+        let arena = unsafe { Arena::open(base, size) }
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         Ok(Self { fd, size, arena })
     }
@@ -58,6 +62,14 @@ impl SharedArena {
     pub fn size(&self) -> usize {
         self.size
     }
+}
+
+/// Maps all of a log.
+fn map(fd: &OwnedFd, size: usize) -> io::Result<*mut u8> {
+    let protection = ProtFlags::READ | ProtFlags::WRITE;
+    // SAFETY: a new mapping at an address that the kernel chooses.
+    let base = unsafe { rustix::mm::mmap(ptr::null_mut(), size, protection, MapFlags::SHARED, fd, 0)? };
+    Ok(base.cast())
 }
 
 /// Gives pages of the log back to the kernel: every process that maps them finds zeros there, and none of them

@@ -171,6 +171,15 @@ impl Watches {
     }
 }
 
+/// The ids of a process; 0 where one is not known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// Its id as it sees itself.
+    pub pid: u32,
+    /// Its id as the agent sees it.
+    pub real: u32,
+}
+
 /// The processes of the program.
 #[derive(Debug, Default)]
 pub struct Processes(Mutex<Watches>);
@@ -189,6 +198,19 @@ impl Processes {
         watches.watch(number, pid, real);
         let program = program(real);
         watches.unheard.insert(number, Unheard { since: Instant::now(), real, program });
+    }
+
+    /// The ids of the processes that are known, by their numbers in the event log.
+    pub fn identities(&self) -> BTreeMap<u64, Identity> {
+        let identity = |known: &Known| Identity { pid: known.pid, real: known.real };
+        self.watches().known.iter().map(|(number, known)| (*number, identity(known))).collect()
+    }
+
+    /// An agent that is dead knew a process of this number.
+    pub fn was_known(&self, number: u64, Identity { pid, real }: Identity) {
+        let mut watches = self.watches();
+        watches.nested |= real != pid;
+        watches.watch(number, pid, real);
     }
 
     /// `maker` has made the process of this number, and calls it `pid`.

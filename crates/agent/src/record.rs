@@ -5,6 +5,7 @@
 //! what can't be written is counted. What is on disk is told to the standby ([`Commits`]), which cuts from the file what
 //! was not, and begins another. So a session is written once, whenever the agent dies.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -14,13 +15,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use koala_session::cbor;
-use koala_session::model::Session;
+use koala_session::model::{Action, Session};
 
+use crate::base;
 use crate::clock;
 use crate::follow::{Facts, Sink};
-use crate::journal::{Commit, Commits};
+use crate::journal::{Commit, Commits, Journal};
 use crate::logger::Logger;
-use crate::manifest::{self, LostCounts, Manifest, ManifestError};
+use crate::manifest::{self, LostCounts, Manifest, ManifestError, Removed};
 use crate::shelf::Shelf;
 
 /// How long a delivered session may wait before it is written.
@@ -122,12 +124,19 @@ pub struct Recorder {
     taken: u64,
     /// Of the next sessions that are handed over, how many are on disk already, or were given up.
     known: u64,
+    /// What an agent has written that is dead, and whose standby is: that comes again.
+    written: Written,
+    /// How much of the recording is of this run is not known before its files are counted: that waits until the end,
+    /// when the program does not.
+    counts_all: bool,
     /// What the standby is told.
     commits: Option<Commits>,
     /// Why writing stopped.
     failure: Option<String>,
     /// What the manifest will say; the counts in it are those of earlier recordings into this directory.
     manifest: Manifest,
+    /// What had been removed when the counts of the manifest were made.
+    removed_before: Removed,
     logger: Logger,
 }
 
@@ -143,6 +152,89 @@ fn new_file(directory: &Path) -> io::Result<(File, String, u64)> {
 /// How the name of the file with this number begins.
 fn prefix(number: u64) -> String {
     format!("sessions-{number:020}-")
+}
+
+/// Cuts from the file that a dead recorder was writing what it had not told of.
+fn cut(directory: &Path, commit: Commit) -> io::Result<()> {
+    let prefix = prefix(commit.file);
+    let names = Shelf::new(directory, None)?.names();
+    if let Some(name) = names.into_iter().find(|name| name.starts_with(&prefix)) {
+        let file = fs::OpenOptions::new().write(true).open(directory.join(name))?;
+        file.set_len(commit.length)?;
+    }
+    Ok(())
+}
+
+/// Sessions that are on disk: of each its process, the connection that its request came by, and when; of a session of
+/// boot the same of each action.
+#[derive(Debug, Default)]
+struct Written(HashSet<(u64, u64, u64)>);
+
+impl Written {
+    /// What was written of `since` and later.
+    fn read(directory: &Path, names: &[String], since: u64) -> io::Result<Self> {
+        let mut written = HashSet::new();
+        // What is in a file was delivered before the next one was begun.
+        let ends = names.iter().skip(1).map(|next| number_of(next)).chain([u64::MAX]);
+        for (name, _) in names.iter().zip(ends).filter(|(_, end)| *end >= since) {
+            let bytes = fs::read(directory.join(name))?;
+            for session in cbor::split(&bytes).map_while(Result::ok) {
+                match key(&session) {
+                    Some(key) => _ = written.insert(key),
+                    None => {
+                        written.extend(session.actions.iter().map(|action| key_in_boot(&session, action)))
+                    }
+                }
+            }
+        }
+        written.retain(|&(_, _, time)| time >= since);
+        Ok(Self(written))
+    }
+
+    /// Whether the session is on disk; takes from one of boot what is.
+    fn has(&self, session: &mut Session) -> bool {
+        if self.0.is_empty() {
+            return false;
+        }
+        if let Some(key) = key(session) {
+            return self.0.contains(&key);
+        }
+        let mut actions = std::mem::take(&mut session.actions);
+        actions.retain(|action| !self.0.contains(&key_in_boot(session, action)));
+        session.actions = actions;
+        session.actions.is_empty()
+    }
+}
+
+/// What no two sessions have in common; `None` for one of boot.
+fn key(session: &Session) -> Option<(u64, u64, u64)> {
+    let call = session.call_from_inbound.as_ref()?;
+    Some((session.process_id, call.connection_id, call.occurred_at))
+}
+
+fn key_in_boot(session: &Session, action: &Action) -> (u64, u64, u64) {
+    let connection = match action {
+        Action::CallOutbound(call) => call.connection_id,
+        _ => 0,
+    };
+    (session.process_id, connection, occurred_at(action))
+}
+
+/// When an action began.
+pub(crate) fn occurred_at(action: &Action) -> u64 {
+    match action {
+        Action::CallOutbound(action) => action.occurred_at,
+        Action::SendUdp(action) => action.occurred_at,
+        Action::AppendFile(action) => action.occurred_at,
+        Action::ReadStorage(action) => action.occurred_at,
+        Action::ResolveName(action) => action.occurred_at,
+    }
+}
+
+/// The number in the name of a file; the highest if it has none.
+fn number_of(name: &str) -> u64 {
+    let number = name.strip_prefix("sessions-").and_then(|rest| rest.split('-').next());
+    number.and_then(|number| number.parse().ok()).unwrap_or(u64::MAX)
 }
 
 impl Recorder {
@@ -208,11 +300,59 @@ impl Recorder {
             progress: Arc::default(),
             taken: 0,
             known: 0,
+            written: Written::default(),
+            counts_all: false,
             commits: None,
             failure: None,
+            removed_before: manifest.removed,
             manifest,
             logger,
         })
+    }
+
+    /// Goes on with the recording in `directory` where its recorder and that one's standby have died.
+    ///
+    /// # Errors
+    ///
+    /// As [`Recorder::create`].
+    pub fn go_on(
+        directory: &Path,
+        max_disk: Option<u64>,
+        journal: &Journal,
+        logger: Logger,
+    ) -> Result<Self, RecordError> {
+        let refuse = |error| RecordError::Directory { path: directory.to_owned(), error };
+        let mut manifest = Manifest::load(directory)?;
+        let commit = journal.commits().load();
+        cut(directory, commit).map_err(refuse)?;
+        let mut shelf = Shelf::new(directory, max_disk).map_err(refuse)?;
+        let written = Written::read(directory, &shelf.names(), base::since(journal)).map_err(refuse)?;
+        let progress = Progress::default();
+        progress.unwritten.store(commit.unwritten, Ordering::Relaxed);
+        let (file, name, number) = new_file(directory).map_err(refuse)?;
+        shelf.begin(name);
+        manifest.files = shelf.names();
+        manifest.store(directory).map_err(refuse)?;
+        let recorder = Self {
+            directory: directory.to_owned(),
+            file,
+            number,
+            length: 0,
+            shelf,
+            gathered: Gathered::default(),
+            progress: Arc::new(progress),
+            taken: 0,
+            known: 0,
+            written,
+            counts_all: true,
+            commits: Some(journal.commits()),
+            failure: None,
+            removed_before: Removed::default(),
+            manifest,
+            logger,
+        };
+        recorder.commit();
+        Ok(recorder)
     }
 
     /// How it goes.
@@ -299,6 +439,10 @@ impl Recorder {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
+            // A reader may have put one beside it.
+            let mut index = path.into_os_string();
+            index.push(".index");
+            let _ = fs::remove_file(index);
         }
         Ok(())
     }
@@ -318,29 +462,44 @@ impl Recorder {
 
     /// Cuts from the file that the dead recorder was writing what it had not told of.
     fn take_over(&mut self, commit: Commit) -> io::Result<()> {
+        cut(&self.directory, commit)?;
         self.shelf = Shelf::new(&self.directory, self.shelf.limit())?;
-        let prefix = prefix(commit.file);
-        if let Some(name) = self.shelf.names().into_iter().find(|name| name.starts_with(&prefix)) {
-            let file = fs::OpenOptions::new().write(true).open(self.directory.join(name))?;
-            file.set_len(commit.length)?;
-        }
         if let Ok(manifest) = Manifest::load(&self.directory) {
             self.manifest.removed = manifest.removed;
         }
         Ok(())
     }
 
+    fn count_all(&mut self) {
+        match self.shelf.count() {
+            Ok(counted) => {
+                let Manifest { sessions, boot_sessions, removed, .. } = &self.manifest;
+                let of_this_run = (counted.sessions + removed.sessions).saturating_sub(*sessions);
+                self.progress.sessions.store(of_this_run, Ordering::Relaxed);
+                let of_boot = (counted.boot_sessions + removed.boot_sessions).saturating_sub(*boot_sessions);
+                self.progress.boot_sessions.store(of_boot, Ordering::Relaxed);
+            }
+            Err(error) => self.fail(format!("{} can't be counted: {error}", self.directory.display())),
+        }
+    }
+
     /// Writes what is left, and the manifest, with what is known of the whole.
     pub fn complete(&mut self, facts: &Facts) {
         self.flush();
         let _ = self.file.sync_data();
+        if self.counts_all {
+            self.count_all();
+        }
         let progress = &self.progress;
         let earlier = &self.manifest;
+        let removed = |all: u64, before: u64| all.saturating_sub(before);
+        let (all, before) = (&earlier.removed, &self.removed_before);
         let manifest = Manifest {
             finished_at: Some(clock::rfc3339(clock::now())),
-            sessions: (earlier.sessions + progress.sessions()).saturating_sub(earlier.removed.sessions),
+            sessions: (earlier.sessions + progress.sessions())
+                .saturating_sub(removed(all.sessions, before.sessions)),
             boot_sessions: (earlier.boot_sessions + progress.boot_sessions())
-                .saturating_sub(earlier.removed.boot_sessions),
+                .saturating_sub(removed(all.boot_sessions, before.boot_sessions)),
             events: earlier.events + facts.events,
             lost: earlier.lost.plus(LostCounts::new(facts.lost, progress.unwritten())),
             given_up: earlier.given_up.plus(facts.given_up.into()),
@@ -356,8 +515,12 @@ impl Recorder {
 }
 
 impl Sink for Recorder {
-    fn session(&mut self, session: Box<Session>) -> Option<Box<Session>> {
+    fn session(&mut self, mut session: Box<Session>) -> Option<Box<Session>> {
         self.taken += 1;
+        if self.written.has(&mut session) {
+            self.known = self.known.saturating_sub(1);
+            return Some(session);
+        }
         let boot = session.call_from_inbound.is_none();
         if self.known > 0 {
             self.known -= 1;
@@ -403,11 +566,12 @@ impl Sink for Recorder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::Journal;
+    use crate::journal::Entry;
     use crate::processes::NotCovered;
     use crate::recording::Recording;
     use crate::testing::{TempDir, session};
     use koala_events::{GivenUp, Lost};
+    use koala_session::model::ResolveName;
     use std::collections::BTreeSet;
     use std::os::unix::fs::PermissionsExt;
 
@@ -526,6 +690,7 @@ mod tests {
                 shelf: Shelf::new(&dead.directory, None).unwrap(),
                 gathered: Gathered::default(),
                 progress: Arc::default(),
+                written: Written::default(),
                 failure: None,
                 manifest: dead.manifest.clone(),
                 logger: Logger::nowhere(),
@@ -552,6 +717,64 @@ mod tests {
             assert_eq!(ids, (0..6).map(|number| session(number).session_id).collect::<Vec<_>>());
             let manifest = Manifest::load(directory.path()).unwrap();
             assert_eq!((manifest.sessions, manifest.files.len()), (6, 2));
+        }
+    }
+
+    #[test]
+    fn who_goes_on_without_a_copy_writes_no_session_twice_and_none_less() {
+        for (flushed, torn) in [(0, 0), (2, 0), (2, 3), (3, 40)] {
+            let directory = TempDir::new();
+            let mut earlier =
+                Recorder::create(directory.path(), Vec::new(), None, Logger::nowhere()).unwrap();
+            earlier.session(Box::new(session(100)));
+            earlier.complete(&of_events(1));
+            let mut journal = Journal::new().unwrap();
+            journal.write_base(|put| put(&Entry::Base { events: 0, gaps: 0, now: 0 }));
+            let mut dead = Recorder::create(directory.path(), Vec::new(), None, Logger::nowhere()).unwrap();
+            dead.tell(journal.commits());
+            let mut boot =
+                Session { context: "boot".to_owned(), session_id: "1".to_owned(), ..Session::default() };
+            let lookup = |occurred_at| {
+                Action::ResolveName(Box::new(ResolveName { occurred_at, ..ResolveName::default() }))
+            };
+            boot.actions = vec![lookup(7)];
+            dead.session(Box::new(boot.clone()));
+            for number in 0..5 {
+                dead.session(Box::new(session(number)));
+                if number + 1 == flushed {
+                    dead.flush();
+                }
+            }
+            let bytes = dead.gathered.bytes.clone();
+            dead.file.write_all(bytes.get(..torn).unwrap()).unwrap();
+            drop(dead);
+            let mut next = Recorder::go_on(directory.path(), None, &journal, Logger::nowhere()).unwrap();
+            // The ids are others, and what was in one part of a boot session may come with more.
+            boot.actions.push(lookup(8));
+            next.session(Box::new(Session { session_id: "2".to_owned(), ..boot }));
+            for number in 0..6 {
+                let again = session(number);
+                next.session(Box::new(Session {
+                    session_id: format!("{}-again", again.session_id),
+                    ..again
+                }));
+            }
+            next.complete(&of_events(6));
+            assert_eq!(next.progress().sessions(), 6);
+            let (mut requests, mut lookups) = (Vec::new(), Vec::new());
+            let recording = Recording::open(directory.path()).unwrap();
+            let warnings = recording.read(|_, session| {
+                requests.extend(session.call_from_inbound.map(|call| call.request));
+                lookups.extend(session.actions.iter().map(occurred_at));
+            });
+            assert_eq!(warnings.unwrap(), []);
+            let expected = [100].into_iter().chain(0..6);
+            let request = |number| session(number).call_from_inbound.map(|call| call.request).unwrap();
+            assert_eq!(requests, expected.map(request).collect::<Vec<_>>());
+            lookups.retain(|time| *time == 7 || *time == 8);
+            assert_eq!(lookups, [7, 8]);
+            let manifest = Manifest::load(directory.path()).unwrap();
+            assert_eq!((manifest.sessions, manifest.files.len()), (7, 3));
         }
     }
 
@@ -603,6 +826,10 @@ mod tests {
         assert!(manifest.files.len() > 2 && manifest.removed.files > 2, "{manifest:?}");
         assert_eq!(manifest.sessions, numbers.len() as u64);
         assert_eq!(manifest.sessions + manifest.removed.sessions, 1000);
+        let create = || Recorder::create(directory.path(), Vec::new(), Some(limit), Logger::nowhere());
+        create().unwrap().complete(&of_events(0));
+        let again = Manifest::load(directory.path()).unwrap();
+        assert_eq!((again.sessions, again.removed), (manifest.sessions, manifest.removed));
         assert_eq!(numbers.last(), Some(&session(999).session_id), "the newest stay");
     }
 

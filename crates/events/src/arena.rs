@@ -4,6 +4,7 @@ use core::fmt;
 use core::ptr;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use crate::passed::{PASSED_SIZE, PassedTable};
 use crate::replay::{REPLAY_SIZE, ReplayTable};
 
 /// `KOALALOG`, little-endian.
@@ -80,14 +81,15 @@ pub(crate) struct ChunkHeader {
 pub struct ArenaConfig {
     /// What the processes of the tree are to do.
     pub mode: Mode,
-    /// Bytes of a chunk: a power of two of at least 4096.
+    /// Bytes of a chunk: a multiple of 4096.
     pub chunk_size: u32,
 }
 
 impl Default for ArenaConfig {
     fn default() -> Self {
-        // Small enough that the chunks in use stay in a processor's cache, large enough for half a chunk of payload.
-        Self { mode: Mode::Record, chunk_size: 32 * 1024 }
+        // Small enough that the chunks in use stay in a processor's cache, large enough for two records of 16 KiB, which is
+        // what many programs send and receive at once.
+        Self { mode: Mode::Record, chunk_size: 36 * 1024 }
     }
 }
 
@@ -160,10 +162,15 @@ unsafe impl Send for Arena {}
 // SAFETY: as above.
 unsafe impl Sync for Arena {}
 
+/// Whether chunks can have this size: whole pages.
+const fn is_chunk_size(size: u32) -> bool {
+    size > 0 && size.is_multiple_of(4096)
+}
+
 /// Where the chunks begin.
 const fn chunks_offset(chunk_count: u32) -> usize {
     let owners = chunk_count as usize * 8;
-    (HEADER_SIZE + owners + REPLAY_SIZE + 4095) & !4095
+    (HEADER_SIZE + owners + REPLAY_SIZE + PASSED_SIZE + 4095) & !4095
 }
 
 impl Arena {
@@ -179,7 +186,7 @@ impl Arena {
     /// long as the arena or a copy of it is in use, and which no other code accesses but by this crate.
     pub unsafe fn format(base: *mut u8, size: usize, config: ArenaConfig) -> Result<Self, ArenaError> {
         let chunk = config.chunk_size as usize;
-        if base.is_null() || !(base as usize).is_multiple_of(8) || chunk < 4096 || !chunk.is_power_of_two() {
+        if base.is_null() || !(base as usize).is_multiple_of(8) || !is_chunk_size(config.chunk_size) {
             return Err(ArenaError::Region);
         }
         let mut count = (size / chunk).min(1 << 20) as u32;
@@ -238,8 +245,7 @@ impl Arena {
         }
         let (chunk_size, chunk_count) = (header.chunk_size, header.chunk_count);
         let layout_holds = header.size == size as u64
-            && chunk_size >= 4096
-            && chunk_size.is_power_of_two()
+            && is_chunk_size(chunk_size)
             && chunk_count > 0
             && chunk_count <= 1 << 20
             && chunks_offset(chunk_count) as u64 + u64::from(chunk_count) * u64::from(chunk_size)
@@ -294,6 +300,11 @@ impl Arena {
     /// Counts an event that could not be written, and the bytes of its payload.
     pub fn lose(&self, bytes: u64) {
         self.header().lost_events.fetch_add(1, Ordering::Relaxed);
+        self.header().lost_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// More bytes were lost of an event that is counted already.
+    pub fn lose_more(&self, bytes: u64) {
         self.header().lost_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
@@ -354,6 +365,13 @@ impl Arena {
     pub fn replay_table(&self) -> &ReplayTable {
         // SAFETY: the layout reserves `REPLAY_SIZE` bytes there, and a table of zeros is a valid, empty one.
         unsafe { &*self.base.add(HEADER_SIZE + self.chunk_count as usize * 8).cast::<ReplayTable>() }
+    }
+
+    /// Sockets that processes of the program have passed on.
+    pub fn passed_table(&self) -> &PassedTable {
+        let offset = HEADER_SIZE + self.chunk_count as usize * 8 + REPLAY_SIZE;
+        // SAFETY: the layout reserves `PASSED_SIZE` bytes there, and a table of zeros is a valid, empty one.
+        unsafe { &*self.base.add(offset).cast::<PassedTable>() }
     }
 
     /// The word that tells which process a chunk belongs to; 0 if to none. `index` is below `chunk_count`.

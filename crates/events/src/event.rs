@@ -128,6 +128,10 @@ pub mod flags {
     pub const DATAGRAM: u16 = 8;
     /// The process executes another program.
     pub const EXECUTES: u16 = 16;
+    /// The socket came from another process of the program by a message (`SCM_RIGHTS`, unix(7)), or was handed to one.
+    pub const PASSED: u16 = 64;
+    /// Of a gap: the bytes were sent; else they were received.
+    pub const SENT: u16 = 128;
     /// Of a gap: what follows on the connection, up to the next event, belongs to a session that was not admitted.
     /// No session that is recorded lacks it.
     pub const NOT_ADMITTED: u16 = 32;

@@ -54,6 +54,7 @@ mod arena;
 mod event;
 mod lookup;
 mod names;
+mod passed;
 #[cfg(feature = "reader")]
 mod reader;
 mod record;
@@ -65,6 +66,7 @@ pub use arena::{Arena, ArenaConfig, ArenaError, GivenUp, Lost, Mode, Overflow};
 pub use event::{Event, EventKind, Source, flags};
 pub use lookup::{Lookup, NAME_MAX};
 pub use names::{Known, NameTable};
+pub use passed::PassedTable;
 #[cfg(feature = "reader")]
 pub use reader::{Notice, Poll, ProcessInfo, Reader};
 pub use replay::{Outcome, ReplayTable};

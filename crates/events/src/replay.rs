@@ -7,17 +7,24 @@ use crate::address::Address;
 use crate::names::NameTable;
 
 /// Bytes reserved for the table in the arena.
-pub(crate) const REPLAY_SIZE: usize = 256 * 1024;
+pub(crate) const REPLAY_SIZE: usize = 320 * 1024;
 /// How many peers of a recording fit.
 const PEERS: usize = 512;
-/// How many addresses the program may listen on at once.
+/// How many addresses the program may listen on at once; those at which it receives datagrams on the loopback
+/// interface not counted.
 const LISTENERS: usize = 256;
+/// Below are the ports that programs choose; beyond, those that the kernel chooses for them (ip(7),
+/// `ip_local_port_range`).
+const CHOSEN: u16 = 32_768;
 /// How many peers of a recording that answer datagrams fit.
 const STAND_INS: usize = 64;
 
 const FREE: u32 = 0;
 const WRITING: u32 = 1;
 const SET: u32 = 2;
+/// Behind the state: how many others have set the slot to the same address.
+const ANOTHER: u32 = 1 << 8;
+const STATE: u32 = ANOTHER - 1;
 
 /// What a connect to a peer does in a replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,9 +61,24 @@ impl Slot {
         Address::decode(&bytes).map(|(address, _)| address)
     }
 
+    fn is_set(&self) -> bool {
+        self.state.load(Ordering::Acquire) & STATE == SET
+    }
+
     /// Whether the slot is set, to this address.
     fn holds(&self, address: &Address) -> bool {
-        self.state.load(Ordering::Acquire) == SET && self.load().as_ref() == Some(address)
+        self.is_set() && self.load().as_ref() == Some(address)
+    }
+
+    /// Frees a slot that is set, or takes note that one of those who have set it needs it no more.
+    fn leave(&self) {
+        let one_less = |state| match state {
+            SET => Some(FREE),
+            state if state & STATE == SET => Some(state - ANOTHER),
+            _ => None,
+        };
+        // Of two who do so at once, each finds what the other has left.
+        let _ = self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_less);
     }
 
     /// Takes a free slot for an address; false if it is not free.
@@ -73,7 +95,8 @@ impl Slot {
 
 const REDIRECT: i32 = 0;
 const BYPASS: i32 = -1;
-/// Of an address that the program has named: it receives datagrams there.
+/// Of an address that the program has named: it accepts connections there, or receives datagrams.
+const STREAMS: i32 = 0;
 const DATAGRAMS: i32 = 1;
 
 /// What the library knows of a replay. A table of zeros is an empty one: every connect is refused.
@@ -90,6 +113,9 @@ pub struct ReplayTable {
     /// Peers that answer datagrams; the outcome is the port of who answers in their place.
     stand_ins: [Slot; STAND_INS],
     names: NameTable,
+    /// By port: how many sockets of the program receive datagrams on the loopback interface; 255 for that many and more,
+    /// for ever.
+    receivers: [AtomicU8; 1 << 16],
 }
 
 const _: () = assert!(size_of::<ReplayTable>() <= REPLAY_SIZE);
@@ -116,7 +142,7 @@ impl ReplayTable {
 
     /// The outbound server's unix socket.
     pub fn outbound_unix(&self) -> Option<Address> {
-        if self.unix.state.load(Ordering::Acquire) == SET { self.unix.load() } else { None }
+        if self.unix.is_set() { self.unix.load() } else { None }
     }
 
     /// The agent: what a connect to `peer` does from now on. Bypass rules by port alone have an IPv4 address
@@ -143,7 +169,7 @@ impl ReplayTable {
     pub fn outcome(&self, peer: &Address, unknown: i32) -> Outcome {
         let any_host = Address::V4([0; 4], peer.port());
         for slot in &self.peers {
-            if slot.state.load(Ordering::Acquire) != SET {
+            if !slot.is_set() {
                 break;
             }
             let Some(address) = slot.load() else { continue };
@@ -159,13 +185,32 @@ impl ReplayTable {
         if self.overflow.load(Ordering::Acquire) != 0 { Outcome::Redirect } else { Outcome::Refuse(unknown) }
     }
 
-    /// The library: a process of the program listens on `address`.
+    /// The library: a socket of the program listens on `address`.
     pub fn listen(&self, address: &Address) {
+        self.name(address, STREAMS);
+    }
+
+    /// The library: such a socket is no more.
+    pub fn unlisten(&self, address: &Address) {
+        self.unname(address, STREAMS);
+    }
+
+    fn name(&self, address: &Address, what: i32) {
         for slot in &self.listeners {
-            let known = slot.holds(address) && slot.outcome.load(Ordering::Relaxed) == 0;
-            if known || slot.take(address, 0) {
+            if slot.holds(address) && slot.outcome.load(Ordering::Relaxed) == what {
+                slot.state.fetch_add(ANOTHER, Ordering::AcqRel);
                 return;
             }
+            if slot.take(address, what) {
+                return;
+            }
+        }
+    }
+
+    fn unname(&self, address: &Address, what: i32) {
+        let holds = |slot: &&Slot| slot.holds(address) && slot.outcome.load(Ordering::Relaxed) == what;
+        if let Some(slot) = self.listeners.iter().find(holds) {
+            slot.leave();
         }
     }
 
@@ -174,19 +219,39 @@ impl ReplayTable {
         self.listeners().any(|listener| reaches(&listener, peer))
     }
 
-    /// The library: a process of the program receives datagrams at `address`, which it chose itself.
+    /// The library: a socket of the program receives datagrams at `address`.
     pub fn receive_at(&self, address: &Address) {
-        for slot in &self.listeners {
-            let known = slot.holds(address) && slot.outcome.load(Ordering::Relaxed) == DATAGRAMS;
-            if known || slot.take(address, DATAGRAMS) {
-                return;
-            }
+        if let Some(count) = self.count(address) {
+            let one_more = |count: u8| count.checked_add(1);
+            // Full is full.
+            let _ = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
+        }
+        if is_reached_elsewhere(address) {
+            self.name(address, DATAGRAMS);
         }
     }
 
-    /// The library: whether a process of the program receives what is sent to `peer`.
+    /// The library: such a socket is no more.
+    pub fn leave(&self, address: &Address) {
+        if let Some(count) = self.count(address) {
+            let one_less = |count| if matches!(count, 0 | u8::MAX) { None } else { Some(count - 1) };
+            // There is none to be taken away, or nobody knows how many there are.
+            let _ = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less);
+        }
+        if is_reached_elsewhere(address) {
+            self.unname(address, DATAGRAMS);
+        }
+    }
+
+    /// The library: whether a socket of the program receives what is sent to `peer`.
     pub fn is_own_receiver(&self, peer: &Address) -> bool {
-        self.receivers(DATAGRAMS).any(|receiver| reaches(&receiver, peer))
+        self.count(peer).is_some_and(|count| count.load(Ordering::Relaxed) > 0)
+            || self.receivers(DATAGRAMS).any(|receiver| reaches(&receiver, peer))
+    }
+
+    /// How many sockets receive what is sent to this address, if that is this very host.
+    fn count(&self, address: &Address) -> Option<&AtomicU8> {
+        if is_own_host(address) { self.receivers.get(usize::from(address.port())) } else { None }
     }
 
     /// The agent: who answers datagrams to `peer` from now on: a socket on the loopback interface with this port,
@@ -203,12 +268,8 @@ impl ReplayTable {
 
     /// The library: in whose place the socket with this port on the loopback interface answers datagrams.
     pub fn stood_in_for(&self, port: u16) -> Option<Address> {
-        let set = |slot: &&Slot| slot.state.load(Ordering::Acquire) == SET;
-        let slot = self
-            .stand_ins
-            .iter()
-            .find(|slot| set(slot) && slot.outcome.load(Ordering::Acquire) == i32::from(port))?;
-        slot.load()
+        let answers = |slot: &&Slot| slot.outcome.load(Ordering::Acquire) == i32::from(port);
+        self.stand_ins.iter().find(|slot| slot.is_set() && answers(slot))?.load()
     }
 
     /// The names that are known.
@@ -218,14 +279,13 @@ impl ReplayTable {
 
     /// The addresses that processes of the program said they listen on.
     pub fn listeners(&self) -> impl Iterator<Item = Address> {
-        self.receivers(0)
+        self.receivers(STREAMS)
     }
 
-    /// The addresses that processes of the program named, of streams or of [`DATAGRAMS`].
+    /// The addresses that processes of the program named, of [`STREAMS`] or of [`DATAGRAMS`].
     fn receivers(&self, what: i32) -> impl Iterator<Item = Address> {
-        let set = |slot: &&Slot| slot.state.load(Ordering::Acquire) == SET;
-        let of_kind = move |slot: &&Slot| slot.outcome.load(Ordering::Relaxed) == what;
-        self.listeners.iter().filter(set).filter(of_kind).filter_map(Slot::load)
+        let of_kind = move |slot: &&Slot| slot.is_set() && slot.outcome.load(Ordering::Relaxed) == what;
+        self.listeners.iter().filter(of_kind).filter_map(Slot::load)
     }
 }
 
@@ -244,6 +304,28 @@ fn reaches(listener: &Address, peer: &Address) -> bool {
         (Address::Unix(..), Address::Unix(..)) => listener == peer,
         _ => false,
     }
+}
+
+/// Whether what is sent to this address arrives at this very host: at the loopback interface, by its usual addresses.
+fn is_own_host(address: &Address) -> bool {
+    match address {
+        Address::V4(ip, _) => matches!(ip, [127, 0, 0, 1] | [0, 0, 0, 0]),
+        Address::V6(ip, _) => matches!(
+            ip,
+            [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 | 1]
+                | [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 127, 0, 0, 1]
+                | [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 0, 0, 0, 0]
+        ),
+        _ => false,
+    }
+}
+
+/// Whether a socket that is bound to this address is also reached by others than those of [`is_own_host`]. Who is sent
+/// to by a port that the kernel has chosen is mostly answered, and so by the address that it has sent to.
+fn is_reached_elsewhere(address: &Address) -> bool {
+    let any = matches!(address, Address::V4([0, 0, 0, 0], _))
+        || matches!(address, Address::V6(ip, _) if *ip == [0; 16]);
+    !is_own_host(address) || any && address.port() < CHOSEN
 }
 
 fn is_loopback(ip: &[u8; 16]) -> bool {
@@ -341,5 +423,58 @@ mod tests {
         assert!(table.is_own_receiver(&dns) && !table.is_own_listener(&dns));
         assert!(table.is_own_listener(&web) && !table.is_own_receiver(&web));
         assert_eq!(table.listeners().count(), 1);
+    }
+
+    #[test]
+    fn a_listener_that_is_no_more_is_not_reached() {
+        let table = std::mem::ManuallyDrop::new(table());
+        let socket = Address::unix(b"/run/php.sock");
+        table.unlisten(&socket);
+        for _ in 0..2 * LISTENERS {
+            table.listen(&socket);
+            table.listen(&socket);
+            table.unlisten(&socket);
+            assert!(table.is_own_listener(&socket), "one of the two is left");
+            table.unlisten(&socket);
+            assert!(!table.is_own_listener(&socket));
+        }
+        for port in 0..LISTENERS as u16 {
+            table.listen(&Address::V4([10, 0, 0, 1], port));
+        }
+        table.listen(&socket);
+        assert!(!table.is_own_listener(&socket), "there is no room");
+        table.unlisten(&Address::V4([10, 0, 0, 1], 7));
+        table.listen(&socket);
+        assert!(table.is_own_listener(&socket));
+    }
+
+    #[test]
+    fn any_number_of_sockets_receive_datagrams_on_the_loopback_interface() {
+        let table = std::mem::ManuallyDrop::new(table());
+        let v4 = |port| Address::V4([127, 0, 0, 1], port);
+        let v6 = |last, port| Address::V6([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last], port);
+        for port in 1..=60_000 {
+            table.receive_at(&v4(port));
+        }
+        table.receive_at(&v6(0, 60_001));
+        assert!(
+            (1..=60_001).all(|port| table.is_own_receiver(&v4(port)) && table.is_own_receiver(&v6(1, port)))
+        );
+        assert!(
+            !table.is_own_receiver(&v4(60_002)) && !table.is_own_receiver(&Address::V4([127, 0, 0, 53], 53))
+        );
+        assert!(!table.is_own_receiver(&Address::V4([10, 0, 0, 1], 53)));
+        table.receive_at(&v6(1, 53));
+        table.leave(&v4(53));
+        assert!(table.is_own_receiver(&v4(53)), "one of the two is left");
+        for _ in 0..2 {
+            table.leave(&v4(53));
+        }
+        assert!(!table.is_own_receiver(&v4(53)));
+        for _ in 0..300 {
+            table.receive_at(&v4(54));
+        }
+        (0..300).for_each(|_| table.leave(&v4(54)));
+        assert!(table.is_own_receiver(&v4(54)), "nobody counts so far");
     }
 }

@@ -214,9 +214,9 @@ impl Writer {
         parent
     }
 
-    /// The most payload that one record takes; longer ones go into several.
+    /// The most payload that one record takes, so that two fit into a chunk; longer ones go into several.
     pub fn max_payload(&self) -> usize {
-        (self.arena.chunk_size() / 2) as usize
+        ((self.arena.chunk_size() as usize - CHUNK_HEADER_SIZE) / 2 - RECORD_HEADER_SIZE) & !7
     }
 
     /// Claims a record for up to `capacity` bytes of payload, and gives it the next sequence number.

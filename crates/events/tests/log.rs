@@ -13,7 +13,7 @@ use proptest::prelude::*;
 /// Memory for an arena, which lives as long as the test.
 fn arena(chunks: usize) -> Arena {
     let chunk_size = 4096;
-    let size = 4096 + 256 * 1024 + 8192 + chunks * chunk_size;
+    let size = 4096 + 320 * 1024 + 4096 + 8192 + chunks * chunk_size;
     let words: &'static mut [u64] = Box::leak(vec![0u64; size / 8].into_boxed_slice());
     let config = ArenaConfig { chunk_size: chunk_size as u32, ..ArenaConfig::default() };
     // SAFETY: zeros, aligned to 8, leaked, and used by nothing else.

@@ -15,43 +15,77 @@ const MOST_CHARACTERS: usize = 72;
 /// Long texts that share this much are the same text, changed.
 const SAME_TEXT: f64 = 0.9;
 
-/// The fields of a request as text.
+/// The fields of a request as text, one behind the other: a request has many, and all are read to find the few that
+/// differ.
 #[derive(Debug, Default)]
 pub(crate) struct Texts {
-    fields: Vec<Text>,
+    names: String,
+    values: Vec<u8>,
+    fields: Vec<Field>,
+}
+
+/// Where name and value of a field end, and with them the next ones begin.
+#[derive(Debug, Clone, Copy)]
+struct Field {
+    name: usize,
+    value: usize,
+    group: Group,
+    role: Role,
 }
 
 impl Texts {
-    fn name(&self, place: usize) -> &str {
-        self.fields.get(place).map_or("", |text| &text.name)
+    fn of(request: Request<'_>, scratch: &mut Scratch) -> Self {
+        const NAMES: usize = 512;
+        const FIELDS: usize = 24;
+        let mut texts = Self {
+            names: String::with_capacity(NAMES),
+            values: Vec::with_capacity(request.bytes.len()),
+            fields: Vec::with_capacity(FIELDS),
+        };
+        fields::read(request, scratch, &mut texts);
+        texts
     }
 
-    fn by_name(&self) -> Vec<usize> {
-        let mut places: Vec<usize> = (0..self.fields.len()).collect();
+    fn get(&self, place: usize) -> Option<Text<'_>> {
+        let Field { name, value, group, role } = *self.fields.get(place)?;
+        let before = place.checked_sub(1).and_then(|place| self.fields.get(place));
+        let (from, start) = before.map_or((0, 0), |before| (before.name, before.value));
+        Some(Text { name: self.names.get(from..name)?, group, role, value: self.values.get(start..value)? })
+    }
+
+    fn name(&self, place: usize) -> &str {
+        self.get(place).map_or("", |text| text.name)
+    }
+
+    /// The fields from the `first` on, by name.
+    fn by_name(&self, first: usize) -> Vec<usize> {
+        let mut places: Vec<usize> = (first..self.fields.len()).collect();
         places.sort_by(|a, b| self.name(*a).cmp(self.name(*b)));
         places
     }
 }
 
-#[derive(Debug)]
-struct Text {
-    name: String,
+#[derive(Debug, Clone, Copy)]
+struct Text<'a> {
+    name: &'a str,
     group: Group,
     role: Role,
-    value: Vec<u8>,
+    value: &'a [u8],
 }
 
-impl Text {
+impl Text<'_> {
     /// A text of which one word tells little. A body of unknown structure is none: it holds the ids as well.
     fn is_long(&self) -> bool {
-        let is_text = self.value.len() >= LONG && core::str::from_utf8(&self.value).is_ok();
-        is_text && self.name != "body" && !asks(&self.name)
+        let is_text = self.value.len() >= LONG && core::str::from_utf8(self.value).is_ok();
+        is_text && self.name != "body" && !asks(self.name)
     }
 }
 
 impl Sink for Texts {
     fn field(&mut self, group: Group, role: Role, name: &str, value: &[u8]) {
-        self.fields.push(Text { name: name.to_string(), group, role, value: value.to_vec() });
+        self.names.push_str(name);
+        self.values.extend_from_slice(value);
+        self.fields.push(Field { name: self.names.len(), value: self.values.len(), group, role });
     }
 
     fn count(&self) -> usize {
@@ -60,7 +94,18 @@ impl Sink for Texts {
 
     fn rewind(&mut self, count: usize) {
         self.fields.truncate(count);
+        let (name, value) = self.fields.last().map_or((0, 0), |last| (last.name, last.value));
+        self.names.truncate(name);
+        self.values.truncate(value);
     }
+}
+
+/// The name and the first value of the field whose name has this hash.
+pub(crate) fn text_of(request: Request<'_>, name: u64, scratch: &mut Scratch) -> Option<(String, Vec<u8>)> {
+    let texts = Texts::of(request, scratch);
+    let mut all = (0..texts.fields.len()).filter_map(|place| texts.get(place));
+    let text = all.find(|text| crate::hash::hash(text.name.as_bytes()) == name)?;
+    Some((text.name.to_string(), text.value.to_vec()))
 }
 
 /// A field in which two requests differ.
@@ -95,29 +140,27 @@ pub fn changes(state: &ConnectionState, recorded: &[u8], present: &[u8]) -> Vec<
 }
 
 /// The fields of two requests that differ.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Changes {
-    changes: Vec<(Option<Text>, Option<Text>)>,
+    old: Texts,
+    new: Texts,
+    /// The places of those that differ.
+    places: Vec<(Option<usize>, Option<usize>)>,
 }
 
 impl Changes {
-    /// No difference.
-    pub(crate) fn none() -> Self {
-        Self { changes: Vec::new() }
-    }
-
     /// From the recorded request to the present one.
     pub(crate) fn between(recorded: Request<'_>, request: Request<'_>, scratch: &mut Scratch) -> Self {
-        let (mut old, mut new) = (Texts::default(), Texts::default());
-        fields::read(recorded, scratch, &mut old);
-        fields::read(request, scratch, &mut new);
-        let mut changes = Vec::new();
-        // Both by name; stable, so that the second value of a name is compared with the second.
-        let (places, recorded_places) = (new.by_name(), old.by_name());
-        let mut partner: Vec<Option<usize>> = alloc::vec![None; new.fields.len()];
+        let (old, new) = (Texts::of(recorded, scratch), Texts::of(request, scratch));
+        // Most requests have the same fields in the same order.
+        let both = 0..old.fields.len().min(new.fields.len());
+        let ordered = both.clone().take_while(|place| old.name(*place) == new.name(*place)).count();
+        let mut partner: Vec<Option<usize>> = (0..ordered).map(Some).collect();
+        partner.resize(new.fields.len(), None);
+        // The others by name; stable, so that the second value of a name is compared with the second.
         let mut gone = Vec::new();
-        let mut rest = places.iter().copied().peekable();
-        for place in recorded_places {
+        let mut rest = new.by_name(ordered).into_iter().peekable();
+        for place in old.by_name(ordered) {
             let name = old.name(place);
             while rest.next_if(|at| new.name(*at) < name).is_some() {}
             let found = rest.next_if(|at| new.name(*at) == name);
@@ -127,24 +170,28 @@ impl Changes {
             }
         }
         gone.sort_unstable();
-        let mut old: Vec<Option<Text>> = old.fields.into_iter().map(Some).collect();
-        for (text, partner) in new.fields.into_iter().zip(partner) {
-            let before = partner.and_then(|place| old.get_mut(place)).and_then(Option::take);
-            if before.as_ref().is_none_or(|before| before.value != text.value) {
-                changes.push((before, Some(text)));
+        let mut places = Vec::new();
+        for (place, before) in partner.into_iter().enumerate() {
+            let same = before.and_then(|before| old.get(before)).map(|text| text.value)
+                == new.get(place).map(|text| text.value);
+            if !same {
+                places.push((before, Some(place)));
             }
         }
-        for place in gone {
-            if let Some(text) = old.get_mut(place).and_then(Option::take) {
-                changes.push((Some(text), None));
-            }
-        }
-        Self { changes }
+        places.extend(gone.into_iter().map(|place| (Some(place), None)));
+        Self { old, new, places }
+    }
+
+    fn pairs(&self) -> impl Iterator<Item = (Option<Text<'_>>, Option<Text<'_>>)> {
+        let texts = |(before, after): &(Option<usize>, Option<usize>)| {
+            (before.and_then(|place| self.old.get(place)), after.and_then(|place| self.new.get(place)))
+        };
+        self.places.iter().map(texts)
     }
 
     /// What differs, field by field.
-    pub(crate) fn list(self) -> Vec<Change> {
-        let change = |(before, after): (Option<Text>, Option<Text>)| {
+    pub(crate) fn list(&self) -> Vec<Change> {
+        let change = |(before, after): (Option<Text<'_>>, Option<Text<'_>>)| {
             let only = match (&before, &after) {
                 (Some(_), Some(_)) => None,
                 (Some(_), None) => Some(Side::Recorded),
@@ -152,28 +199,27 @@ impl Changes {
             };
             let generated = match (&before, &after) {
                 (Some(before), Some(after)) => {
-                    shape_equal(&before.value, &after.value)
-                        || shape::loosely_equal(&before.value, &after.value)
+                    shape_equal(before.value, after.value) || shape::loosely_equal(before.value, after.value)
                 }
                 _ => false,
             };
             let long = [&before, &after].into_iter().all(|text| text.as_ref().is_some_and(Text::is_long));
             let Text { name, role, .. } = before.or(after)?;
-            Some(Change { name, role, only, generated, long })
+            Some(Change { name: name.to_string(), role, only, generated, long })
         };
-        self.changes.into_iter().filter_map(change).collect()
+        self.pairs().filter_map(change).collect()
     }
 
     /// Whether every value that differs is generated, or a long text of which little changed. With the
     /// weight that each one still has.
     pub(crate) fn same_after_all(&self) -> Option<Vec<(Group, f64)>> {
         let mut conceded = Vec::new();
-        for (before, after) in &self.changes {
+        for (before, after) in self.pairs() {
             let (Some(before), Some(after)) = (before, after) else { continue };
-            if before.role != Role::Value || shape_equal(&before.value, &after.value) {
+            if before.role != Role::Value || shape_equal(before.value, after.value) {
                 continue;
             }
-            if shape::loosely_equal(&before.value, &after.value) {
+            if shape::loosely_equal(before.value, after.value) {
                 conceded.push((before.group, 1.0));
                 continue;
             }
@@ -181,7 +227,7 @@ impl Changes {
             if !before.is_long() || !after.is_long() {
                 return None;
             }
-            let similarity = shape::similarity(&before.value, &after.value);
+            let similarity = shape::similarity(before.value, after.value);
             if similarity < SAME_TEXT {
                 return None;
             }
@@ -197,18 +243,18 @@ impl Changes {
         let mut more = 0usize;
         // What matters first.
         for identity in [true, false] {
-            for (before, after) in &self.changes {
-                let Some(text) = before.as_ref().or(after.as_ref()) else { continue };
+            for (before, after) in self.pairs() {
+                let Some(text) = before.or(after) else { continue };
                 let is_identity = matches!(text.role, Role::Identity | Role::TimedIdentity);
                 let generated = matches!(text.role, Role::Volatile | Role::Noise);
-                if is_identity != identity || (generated && !with_generated) || follows(&text.name) {
+                if is_identity != identity || (generated && !with_generated) || follows(text.name) {
                     continue;
                 }
                 if lines.len() >= MOST_DIFFERENCES {
                     more += 1;
                     continue;
                 }
-                lines.push(line(&text.name, before.as_ref(), after.as_ref()));
+                lines.push(line(text.name, before, after));
             }
         }
         if more > 0 {
@@ -222,8 +268,8 @@ impl Changes {
         let mut names = String::new();
         let mut count = 0;
         for identity in [true, false] {
-            for (before, after) in &self.changes {
-                let Some(text) = before.as_ref().or(after.as_ref()) else { continue };
+            for (before, after) in self.pairs() {
+                let Some(text) = before.or(after) else { continue };
                 let is_identity = matches!(text.role, Role::Identity | Role::TimedIdentity);
                 if is_identity != identity || matches!(text.role, Role::Volatile | Role::Noise) {
                     continue;
@@ -236,7 +282,7 @@ impl Changes {
                 if !names.is_empty() {
                     names.push_str(", ");
                 }
-                names.push_str(&text.name);
+                names.push_str(text.name);
             }
         }
         names
@@ -261,12 +307,12 @@ fn shape_equal(a: &[u8], b: &[u8]) -> bool {
     one == other
 }
 
-fn line(name: &str, before: Option<&Text>, after: Option<&Text>) -> String {
+fn line(name: &str, before: Option<Text<'_>>, after: Option<Text<'_>>) -> String {
     let (before, after) = match (before, after) {
-        (Some(before), Some(after)) => excerpts(&before.value, &after.value),
+        (Some(before), Some(after)) => excerpts(before.value, after.value),
         (before, after) => {
-            let show = |text: Option<&Text>| match text {
-                Some(text) => excerpt(&text.value, 0),
+            let show = |text: Option<Text<'_>>| match text {
+                Some(text) => excerpt(text.value, 0),
                 None => String::from("(absent)"),
             };
             (show(before), show(after))

@@ -2,6 +2,7 @@
 
 use crate::fields::{self, Facts, Group, Request, Role, Scratch, Sink};
 use crate::hash::{hash, mix};
+use crate::learn::KEY;
 use crate::shape::{self, Care};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -18,6 +19,10 @@ pub(crate) struct Feature {
     pub(crate) role: Role,
     /// A value that differs may still be the same: it is generated in part, or long.
     pub(crate) supple: bool,
+    /// It stands for a value that is given elsewhere: `?`, `$1`.
+    placeholder: bool,
+    /// How much it tells within its recording, where 1 is a field of which that is not known.
+    pub(crate) weight: f32,
 }
 
 impl Feature {
@@ -28,6 +33,15 @@ impl Feature {
     /// It may tell calls of one identity apart.
     pub(crate) fn tells(&self) -> bool {
         matches!(self.role, Role::Parameter | Role::Timed | Role::Value | Role::Soft)
+    }
+}
+
+/// `?`, or `$1` as PostgreSQL has it.
+fn is_placeholder(value: &[u8]) -> bool {
+    match value {
+        [b'?'] => true,
+        [b'$', number @ ..] => !number.is_empty() && number.iter().all(u8::is_ascii_digit),
+        _ => false,
     }
 }
 
@@ -65,14 +79,21 @@ impl Collector {
         let facts = fields::read(request, scratch, self);
         // Equal names stay in their order: the second value of a name is compared with the second.
         self.features.sort_by_key(|feature| feature.name);
-        (self.keys(), facts)
+        (Keys::of(&self.features), facts)
     }
 
-    fn keys(&self) -> Keys {
-        let mut keys = Keys::default();
+    pub(crate) fn boxed(&self) -> Box<[Feature]> {
+        self.features.clone().into_boxed_slice()
+    }
+}
+
+impl Keys {
+    /// Of features, by name.
+    pub(crate) fn of(features: &[Feature]) -> Self {
+        let mut keys = Self::default();
         let mut previous = None;
         let mut occurrence = 0u64;
-        for feature in &self.features {
+        for feature in features {
             occurrence = if previous == Some(feature.name) { occurrence + 1 } else { 0 };
             previous = Some(feature.name);
             let name = mix(feature.name, occurrence);
@@ -94,10 +115,6 @@ impl Collector {
         keys.settled = mix(keys.arguments, keys.settled);
         keys
     }
-
-    pub(crate) fn boxed(&self) -> Box<[Feature]> {
-        self.features.clone().into_boxed_slice()
-    }
 }
 
 impl Sink for Collector {
@@ -118,6 +135,8 @@ impl Sink for Collector {
             group,
             role,
             supple: role == Role::Value && (generated || value.len() >= LONG),
+            placeholder: group == Group::Written && is_placeholder(value),
+            weight: 1.0,
         };
         self.features.push(feature);
     }
@@ -152,13 +171,16 @@ impl Comparison {
     /// Compares the features of two requests, both sorted by name.
     pub(crate) fn of(one: &[Feature], other: &[Feature]) -> Self {
         let mut comparison = Self::default();
-        // Groups of arguments, a bit for each, of which one side has some that the other one has not.
-        let (mut only_left, mut only_right) = (0, 0);
+        // Groups of arguments, a bit for each, of which one side has some that the other one has not, and those of
+        // which both have one with the same value. That both set some column to a placeholder is no agreement.
+        let (mut only_left, mut only_right, mut agreed) = (0, 0, 0);
         let (mut left, mut right) = (one.iter().peekable(), other.iter().peekable());
         loop {
             match (left.peek(), right.peek()) {
                 (Some(a), Some(b)) if a.name == b.name => {
-                    comparison.pair(a, b);
+                    if comparison.pair(a, b) && !a.placeholder {
+                        agreed |= 1 << a.group as u32;
+                    }
                     left.next();
                     right.next();
                 }
@@ -178,13 +200,12 @@ impl Comparison {
             }
         }
         // One argument more or less is a change; all of them exchanged for others is another call.
-        for (group, matched) in Group::ALL.into_iter().zip(&comparison.matched) {
-            comparison.other |= only_left & only_right & 1 << group as u32 != 0 && *matched == 0.0;
-        }
+        comparison.other |= only_left & only_right & !agreed != 0;
         comparison
     }
 
-    fn pair(&mut self, a: &Feature, b: &Feature) {
+    /// Whether both have the same value.
+    fn pair(&mut self, a: &Feature, b: &Feature) -> bool {
         let same =
             if matches!(a.role, Role::Volatile | Role::Noise) { a.raw == b.raw } else { a.value == b.value };
         self.add(a, if same { 1.0 } else { 0.0 });
@@ -193,7 +214,7 @@ impl Comparison {
             self.generated_agreement += u32::from(a.raw == b.raw);
         }
         if same {
-            return;
+            return true;
         }
         match a.role {
             Role::Identity | Role::TimedIdentity | Role::Parameter | Role::Timed => self.other = true,
@@ -201,6 +222,7 @@ impl Comparison {
             Role::Value => self.other = true,
             Role::Soft | Role::Volatile | Role::Noise => {}
         }
+        false
     }
 
     /// A bit for its group, if it is an argument.
@@ -212,13 +234,16 @@ impl Comparison {
         if feature.is_identity() {
             self.other = true;
         }
-        let is_argument = matches!(feature.role, Role::Parameter | Role::Timed | Role::Value)
+        let is_argument = matches!(feature.role, Role::Parameter | Role::Timed | Role::Value);
+        self.other |= is_argument && feature.weight >= KEY;
+        let is_argument = is_argument
             && matches!(feature.group, Group::Body | Group::Query | Group::Argument | Group::Written);
         u32::from(is_argument) << feature.group as u32
     }
 
     fn add(&mut self, feature: &Feature, matched: f32) {
-        self.count(feature.group, 1.0, matched, !feature.is_identity());
+        let weight = feature.weight;
+        self.count(feature.group, weight, matched * weight, !feature.is_identity());
     }
 
     fn count(&mut self, group: Group, total: f32, matched: f32, free: bool) {

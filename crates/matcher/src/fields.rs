@@ -145,6 +145,8 @@ pub(crate) struct Facts {
     pub(crate) read_only: bool,
     /// Hashes of what resembles it, the closest first: where to look for the nearest call.
     pub(crate) neighbours: [u64; 2],
+    /// A hash of what its fields are compared with those of, to learn from them.
+    pub(crate) shape: u64,
     /// Its protocol is not known.
     pub(crate) unknown: bool,
 }
@@ -238,7 +240,8 @@ pub(crate) struct Scratch {
 fn facts(read_only: bool, general: &str, special: &[u8]) -> Facts {
     let general = crate::hash::hash(general.as_bytes());
     let neighbours = [crate::hash::mix(general, crate::hash::hash(special)), general];
-    Facts { read_only, neighbours, unknown: false }
+    let [shape, _] = neighbours;
+    Facts { read_only, neighbours, shape, unknown: false }
 }
 
 /// `prefix` and bytes that are text more often than not.
@@ -284,6 +287,9 @@ fn read_http(request: &http::Request<'_>, scratch: &mut Scratch, sink: &mut dyn 
         name_into(&mut scratch.name, "header ", name);
         // Header names have no case.
         scratch.name.make_ascii_lowercase();
+        if name.eq_ignore_ascii_case(b"authorization") && read_claims(value, scratch, sink) {
+            continue;
+        }
         // A boundary is random.
         let essence = value.split(|byte| *byte == b';').next().unwrap_or_default();
         sink.field(group, role, &scratch.name, if is_type { essence } else { value });
@@ -293,6 +299,61 @@ fn read_http(request: &http::Request<'_>, scratch: &mut Scratch, sink: &mut dyn 
     pattern(request.path(), &mut scratch.value);
     let general = core::str::from_utf8(request.method()).unwrap_or("http");
     facts(matches!(request.method(), b"GET" | b"HEAD"), general, &scratch.value)
+}
+
+/// Who a JSON Web Token (RFC 7519) says is asking, which the next token of the same one says as well. `false` where it is
+/// none.
+fn read_claims(value: &[u8], scratch: &mut Scratch, sink: &mut dyn Sink) -> bool {
+    let mut parts = value.rsplit(|byte| *byte == b'.');
+    let (Some(_), Some(claims), Some(head)) = (parts.next(), parts.next(), parts.next()) else {
+        return false;
+    };
+    // A brace and a quote, and the scheme before them.
+    let is_token = head.get(..10).is_some_and(|start| start.eq_ignore_ascii_case(b"bearer eyj"));
+    let Some(claims) = is_token.then(|| base64(claims)).flatten() else { return false };
+    let before = sink.count();
+    let name = &mut scratch.name;
+    let valid = json::leaves(&claims, |path, token| {
+        name.clear();
+        name.push_str("header authorization ");
+        name.push_str(path);
+        match path {
+            "iat" | "exp" | "nbf" | "jti" | "auth_time" | "nonce" | "at_hash" | "sid" => {
+                sink.field(Group::Generated, Role::Volatile, name, token);
+            }
+            _ => sink.field(Group::Header, Role::Timed, name, token),
+        }
+    });
+    if valid.is_err() {
+        sink.rewind(before);
+    } else {
+        sink.field(Group::Generated, Role::Volatile, "header authorization", value);
+    }
+    name.clear();
+    name.push_str("header authorization");
+    valid.is_ok()
+}
+
+/// Base 64, in the alphabet of URLs or the usual one, without the filling at its end.
+fn base64(text: &[u8]) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let (mut bits, mut held) = (0u32, 0);
+    for byte in text {
+        let six = match byte {
+            b'A'..=b'Z' => byte - b'A',
+            b'a'..=b'z' => byte - b'a' + 26,
+            b'0'..=b'9' => byte - b'0' + 52,
+            b'-' | b'+' => 62,
+            b'_' | b'/' => 63,
+            _ => return None,
+        };
+        (bits, held) = (bits << 6 | u32::from(six), held + 6);
+        if held >= 8 {
+            held -= 8;
+            bytes.push((bits >> held) as u8);
+        }
+    }
+    Some(bytes)
 }
 
 fn read_query(pairs: percent::Pairs<'_>, scratch: &mut Scratch, sink: &mut dyn Sink) {
@@ -339,8 +400,7 @@ fn read_content(body: Body, content: http::Body<'_>, scratch: &mut Scratch, sink
     match content {
         http::Body::Empty => {}
         http::Body::Json(content) => {
-            let rpc = content.windows(9).take(256).any(|window| window == b"\"jsonrpc\"");
-            let body = if rpc { Body::Rpc } else { body };
+            let body = if is_rpc(&content) { Body::Rpc } else { body };
             if !read_json(&content, body, scratch, sink) {
                 sink.field(Group::Body, Role::Value, "body", &content);
             }
@@ -366,6 +426,20 @@ fn read_content(body: Body, content: http::Body<'_>, scratch: &mut Scratch, sink
     }
 }
 
+/// A call of JSON-RPC 2.0, which says so, or 1.0, which has these three members.
+fn is_rpc(content: &[u8]) -> bool {
+    let head = content.get(..256).unwrap_or(content);
+    let has = |text: &[u8], part: &[u8]| text.windows(part.len()).any(|window| window == part);
+    has(head, b"\"jsonrpc\"")
+        || has(head, b"\"method\"") && has(content, b"\"params\"") && has(content, b"\"id\"")
+}
+
+/// The id of a call, or of one of a batch.
+fn is_call_id(path: &str) -> bool {
+    let of_batch = || path.strip_prefix('[')?.strip_suffix("].id")?.parse::<u32>().ok();
+    path == "id" || of_batch().is_some()
+}
+
 /// `false` where it is no JSON.
 fn read_json(text: &[u8], body: Body, scratch: &mut Scratch, sink: &mut dyn Sink) -> bool {
     let before = sink.count();
@@ -374,7 +448,7 @@ fn read_json(text: &[u8], body: Body, scratch: &mut Scratch, sink: &mut dyn Sink
         name.clear();
         name.push_str("body ");
         name.push_str(path);
-        if body == Body::Rpc && path == "id" {
+        if body == Body::Rpc && is_call_id(path) {
             sink.field(Group::Generated, Role::Volatile, name, token);
         } else if body != Body::Written && !shape::is_volatile_name(name) {
             sink.field(Group::Body, Role::Timed, name, token);
@@ -404,18 +478,6 @@ fn written(group: Group, name: &str, value: &[u8], sink: &mut dyn Sink) {
     }
 }
 
-/// A name such as `id`, `user_id`, `userId`.
-fn is_id_name(name: &str) -> bool {
-    name == "id"
-        || name == "ids"
-        || name.ends_with("_id")
-        || name.ends_with("-id")
-        || name.ends_with("Id")
-        || name.ends_with("ID")
-        || name.ends_with("_ids")
-        || name.ends_with("Ids")
-}
-
 fn query_role(name: &str, value: &[u8]) -> Role {
     let plain = name.strip_prefix("query ").unwrap_or(name);
     if shape::is_volatile_name(name) && (shape::may_be_volatile(value) || value.is_empty()) {
@@ -424,11 +486,11 @@ fn query_role(name: &str, value: &[u8]) -> Role {
     if shape::is_proof_name(name) && shape::is_generated(value) {
         return Role::Volatile;
     }
-    if shape::is_time(value) && !is_id_name(plain) {
+    if shape::is_time(value) && !shape::is_id_name(plain) {
         return Role::Volatile;
     }
     // What selects: with another one, or without it, something else is asked for.
-    let selects = is_id_name(plain)
+    let selects = shape::is_id_name(plain)
         || matches!(
             plain,
             "q" | "query"
@@ -468,12 +530,12 @@ fn query_role(name: &str, value: &[u8]) -> Role {
 
 /// What well-known headers are.
 #[rustfmt::skip]
-static HEADERS: Words<(Group, Role), 55, 25> = Words::new(&[
+static HEADERS: Words<(Group, Role), 53, 25> = Words::new(&[
     (&["host", "range", "x-amz-target", "soapaction", "x-http-method-override", "x-http-method"],
         (Group::Header, Role::Identity)),
     // Where the body ends, how the connection goes on, and who is asking.
     (&["content-length", "transfer-encoding", "connection", "keep-alive", "te", "trailer", "expect",
-        "user-agent", "date", "accept-encoding", "accept-language", "accept-charset", "cache-control",
+        "user-agent", "date", "accept-encoding", "cache-control",
         "pragma", "via", "forwarded", "x-real-ip", "referer", "origin", "dnt", "priority",
         "upgrade-insecure-requests", "proxy-connection", "max-forwards"], (Group::Noise, Role::Noise)),
     (&["traceparent", "tracestate", "b3", "baggage", "x-request-id", "request-id", "x-correlation-id",
@@ -662,6 +724,8 @@ fn read_statement(statement: &sql::Statement<'_>, scratch: &mut Scratch, sink: &
     Facts {
         read_only,
         neighbours: [crate::hash::mix(general, crate::hash::hash(statement.skeleton())), general],
+        // Statements that differ in a clause are compared as well.
+        shape: general,
         unknown: false,
     }
 }

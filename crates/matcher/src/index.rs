@@ -1,12 +1,13 @@
 //! The index over recorded calls, and the decision.
 
 use crate::chains::Chains;
-use crate::explain::Changes;
+use crate::explain::{Changes, text_of};
 use crate::features::{Collector, Comparison, Feature, Keys};
 use crate::fields::{Facts, Request, Scratch};
 use crate::hash::{hash, mix};
 use crate::koala1::Koala1;
 use crate::layout::{self, Layout, Message};
+use crate::learn::{self, Lesson, Lessons};
 use crate::{Decision, FieldScore, MARGIN, RecordedCall, RecordedTalk, Strategy, THRESHOLD};
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
@@ -44,6 +45,8 @@ pub struct Index {
     tables: Tables,
     /// Of calls whose protocol is not known, by their peer and how they begin.
     layouts: Vec<(u64, Arc<Layout>)>,
+    /// Of the fields of calls of known protocols.
+    lessons: Lessons,
     collector: Collector,
     scratch: Scratch,
     /// In place of the tables, where the strategy is one of koala 1.x.
@@ -125,6 +128,7 @@ impl Index {
             used: Vec::new(),
             tables: Tables::default(),
             layouts: Vec::new(),
+            lessons: Lessons::default(),
             collector: Collector::default(),
             scratch: Scratch::default(),
             koala1: None,
@@ -141,8 +145,11 @@ impl Index {
             facts.push(index.add(call, state));
             said.push((call.connection, response));
         }
-        if strategy == Strategy::Auto && facts.iter().any(|facts| facts.unknown) {
-            index.learn(&said, &mut facts);
+        if strategy == Strategy::Auto {
+            if facts.iter().any(|facts| facts.unknown) {
+                index.learn_layouts(&said, &mut facts);
+            }
+            index.learn_roles(&said, &facts);
         }
         for (number, facts) in (0u32..).zip(&facts) {
             index.enter(number, facts);
@@ -212,6 +219,14 @@ impl Index {
         decision
     }
 
+    /// The answer of a recorded call of no known protocol with the number of the `request` that it answers now, where
+    /// all recorded answers repeat the number of their request. `None`: it fits as it is. (What known protocols repeat:
+    /// [`koala_protocol::fit_response`].)
+    pub fn fit_response(&self, index: usize, request: &[u8], response: &[u8]) -> Option<Vec<u8>> {
+        let call = self.calls.get(index)?;
+        call.layout.as_ref()?.fit(request, &call.request, response)
+    }
+
     /// Adds a call, which is to be entered into the tables.
     fn add(&mut self, call: RecordedCall<'_>, state: Option<Box<ConnectionState>>) -> Facts {
         let peer = hash(call.peer.as_bytes());
@@ -229,7 +244,7 @@ impl Index {
 
     /// Learns from calls whose protocol is not known, and reads them anew where there was something to learn. `said`:
     /// the connection and the answer of each call.
-    fn learn(&mut self, said: &[(u64, &[u8])], facts: &mut [Facts]) {
+    fn learn_layouts(&mut self, said: &[(u64, &[u8])], facts: &mut [Facts]) {
         let mut unknown = Chains::default();
         for ((number, call), _) in (0u32..).zip(&self.calls).zip(&*facts).filter(|(_, facts)| facts.unknown) {
             unknown.push(call.peer, number);
@@ -255,6 +270,34 @@ impl Index {
                 (call.keys, call.features, call.layout) = (keys, self.collector.boxed(), Some(layout));
             }
         }
+    }
+
+    /// Learns how much fields tell and what they are, from calls of known protocols.
+    fn learn_roles(&mut self, said: &[(u64, &[u8])], facts: &[Facts]) {
+        let shape = |call: &Call, facts: &Facts| mix(call.peer, facts.shape);
+        let lessons: Vec<Lesson<'_>> = self
+            .calls
+            .iter()
+            .zip(said)
+            .zip(facts)
+            .map(|((call, (_, response)), facts)| Lesson {
+                peer: call.peer,
+                shape: shape(call, facts),
+                features: &call.features,
+                response,
+            })
+            .collect();
+        let (calls, scratch) = (&self.calls, &mut self.scratch);
+        let learnt =
+            learn::learn(&lessons, &mut |number, name| text_of(calls.get(number)?.request(), name, scratch));
+        for (call, facts) in self.calls.iter_mut().zip(facts) {
+            let shape = shape(call, facts);
+            learnt.weigh(shape, &mut call.features);
+            if learnt.apply(shape, &mut call.features) {
+                call.keys = Keys::of(&call.features);
+            }
+        }
+        self.lessons = learnt;
     }
 
     /// What is known of requests to a peer that are of no known protocol.
@@ -305,7 +348,10 @@ impl Index {
         }
         let layout = self.layout(peer, request.bytes);
         let request = Request { layout: layout.as_deref(), ..request };
-        let (keys, facts) = self.collector.read(request, &mut self.scratch);
+        let (mut keys, facts) = self.collector.read(request, &mut self.scratch);
+        if self.lessons.apply(mix(peer, facts.shape), &mut self.collector.features) {
+            keys = Keys::of(&self.collector.features);
+        }
         if request.state.is_some()
             && let Some(call) = self.byte_equal_unused(bytes, request, &keys)
         {
@@ -365,21 +411,25 @@ impl Index {
     /// Of the unused calls that are the same but for what is generated: the one that agrees in most of
     /// that, else the first in recorded order. And the next best one.
     fn equal_but_generated(&mut self, key: u64, request: Request<'_>) -> Option<(u32, Option<(usize, f64)>)> {
-        let mut candidates: Vec<(u32, Comparison)> = self
-            .tables
-            .settled
-            .unused(key, &self.used, MOST_CANDIDATES)
-            .filter_map(|number| {
-                let recorded = self.calls.get(number as usize)?;
-                let comparison = || Comparison::of(&recorded.features, &self.collector.features);
-                recorded.in_database_of(request).then(|| (number, comparison()))
-            })
-            .collect();
-        // Stable: among equals the first in recorded order stays first.
-        candidates.sort_by_key(|(_, comparison)| core::cmp::Reverse(comparison.generated_agreement));
-        let mut candidates = candidates.into_iter();
-        let (best, _) = candidates.next()?;
-        let runner_up = candidates.next().map(|(number, comparison)| (number as usize, comparison.mark()));
+        let mut best: Option<(u32, Comparison)> = None;
+        let mut runner_up = None;
+        for number in self.tables.settled.unused(key, &self.used, MOST_CANDIDATES) {
+            let Some(recorded) = self.calls.get(number as usize) else { continue };
+            if !recorded.in_database_of(request) {
+                continue;
+            }
+            let candidate = (number, Comparison::of(&recorded.features, &self.collector.features));
+            // Among equals the first in recorded order stays first.
+            let beats =
+                |other: &(u32, Comparison)| candidate.1.generated_agreement > other.1.generated_agreement;
+            if best.as_ref().is_none_or(beats) {
+                runner_up = best.replace(candidate);
+            } else if runner_up.as_ref().is_none_or(beats) {
+                runner_up = Some(candidate);
+            }
+        }
+        let (best, _) = best?;
+        let runner_up = runner_up.map(|(number, comparison)| (number as usize, comparison.mark()));
         Some((best, runner_up))
     }
 
@@ -393,35 +443,35 @@ impl Index {
         }
         let next = self.tables.identity.unused(identity, &self.used, 1).next();
         let mut doubts = 0;
-        let mut weighed: Vec<Weighed> = candidates
-            .iter()
-            .filter_map(|number| {
-                let recorded = self.calls.get(*number as usize)?;
-                let mut comparison = Comparison::of(&recorded.features, &self.collector.features);
-                if comparison.other || !recorded.in_database_of(request) {
-                    return None;
+        let (mut best, mut second): (Option<Weighed>, Option<Weighed>) = (None, None);
+        for number in candidates {
+            let Some(recorded) = self.calls.get(number as usize) else { continue };
+            let mut comparison = Comparison::of(&recorded.features, &self.collector.features);
+            if comparison.other || !recorded.in_database_of(request) {
+                continue;
+            }
+            if comparison.unsure {
+                doubts += 1;
+                if doubts > MOST_DOUBTS {
+                    continue;
                 }
-                if comparison.unsure {
-                    doubts += 1;
-                    if doubts > MOST_DOUBTS {
-                        return None;
-                    }
-                    let changes = Changes::between(recorded.request(), request, &mut self.scratch);
-                    for (group, similarity) in changes.same_after_all()? {
-                        comparison.concede(group, similarity);
-                    }
+                let changes = Changes::between(recorded.request(), request, &mut self.scratch);
+                let Some(conceded) = changes.same_after_all() else { continue };
+                for (group, similarity) in conceded {
+                    comparison.concede(group, similarity);
                 }
-                let mark = comparison.mark();
-                let in_order = if next == Some(*number) { NEXT_IN_ORDER } else { 0.0 };
-                let standing = comparison.standing() + in_order;
-                Some(Weighed { number: *number, mark, standing, comparison })
-            })
-            .collect();
-        // Stable: among equals the first in recorded order stays first.
-        weighed.sort_by(|a, b| b.standing.total_cmp(&a.standing));
-        let mut weighed = weighed.into_iter();
-        let best = weighed.next();
-        let second = weighed.next();
+            }
+            let mark = comparison.mark();
+            let in_order = if next == Some(number) { NEXT_IN_ORDER } else { 0.0 };
+            let standing = comparison.standing() + in_order;
+            let candidate = Weighed { number, mark, standing, comparison };
+            // Among equals the first in recorded order stays first.
+            if best.as_ref().is_none_or(|best| standing > best.standing) {
+                second = best.replace(candidate);
+            } else if second.as_ref().is_none_or(|second| standing > second.standing) {
+                second = Some(candidate);
+            }
+        }
         let Some(best) = best.filter(|best| best.mark >= self.threshold) else {
             if facts.read_only {
                 // What was changed in the same way before, and answered.
@@ -458,14 +508,14 @@ impl Index {
         if self.tables.identity.count(identity) < CROWD {
             return self.tables.identity.unused(identity, &self.used, MOST_CANDIDATES).collect();
         }
-        let mut keys: Vec<(usize, u64)> = self
+        let mut keys: Vec<(u64, u64)> = self
             .collector
             .features
             .iter()
             .filter(|feature| feature.tells())
             .map(|feature| {
                 let key = argument_key(identity, feature);
-                (self.tables.argument.count(key), key)
+                (self.tables.argument.count(key) as u64, key)
             })
             .filter(|(count, _)| *count > 0)
             .collect();
@@ -525,7 +575,7 @@ impl Index {
     ) -> Decision {
         let changes = match self.calls.get(number as usize) {
             Some(call) => Changes::between(call.request(), request, &mut self.scratch),
-            None => Changes::none(),
+            None => Changes::default(),
         };
         let reason = match way {
             Way::All => "equal in every field but noise".to_string(),
@@ -575,7 +625,11 @@ impl Index {
         let mark = comparison.mark();
         let (reason, differences) = match (tie, used_up) {
             (Some((best, second, mark)), _) => (
-                format!("recorded calls {best} and {second} fit equally well ({mark:.2})"),
+                // In percent: to format a number with a fraction takes 3 KB of what a browser loads.
+                format!(
+                    "recorded calls {best} and {second} fit equally well ({} %)",
+                    (mark * 100.0 + 0.5) as u32
+                ),
                 changes.describe(true),
             ),
             (None, Some(_)) => {

@@ -1,11 +1,13 @@
 //! What a recording tells of messages whose protocol is not known: where they count, where they carry an id of their
 //! own, and where they say how long they are and what time it is. All else in them is what they ask for.
 //!
-//! A number that every message counts on from the one before it on its connection is taken for a counter where it
-//! stands at the head of the messages, and where something else in them varies as well. Elsewhere, and for ids that are
-//! random, the recorded answers must prove that it does not matter: messages that differ in nothing else are answered
-//! alike, and others are not. Where two places could be it, or answers speak against it, nothing is learned, and messages
-//! are the same only where their bytes are.
+//! A number that every message counts on from the one before it on its connection, by one, is taken for a counter where
+//! it stands at the head of the messages, and where something else in them varies as well. That might be the keys of a
+//! table, read from the first to the last; so the answers must repeat it, or tell that it does not matter; or it goes on
+//! for [`LONG_RUN`] messages, or for [`RUN`] where no answer is known. Elsewhere, and for ids that are random, the recorded
+//! answers must prove that it does not matter: messages that differ in nothing else are answered alike, and others are
+//! not. Where two places could be it, or answers speak against it, nothing is learned, and messages are the same only
+//! where their bytes are. So is a message whose length is another than it says.
 
 use crate::hash::{hash, mix};
 use alloc::vec::Vec;
@@ -23,6 +25,9 @@ const WORDS: usize = 24;
 /// A count that leaves numbers out is one after so many steps, none of them greater than that.
 const STEPS: usize = 5;
 const LONGEST_STEP: u64 = 1_000;
+/// So many messages count on when they are not keys: answers that are known and do not repeat the number speak against it.
+const RUN: usize = 5;
+const LONG_RUN: usize = 9;
 /// So much may a message have beside what its length counts.
 const MOST_BESIDE: u64 = 64;
 /// So many questions with answers of their own, each asked more than once, are a proof.
@@ -71,6 +76,10 @@ impl Kind {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Layout {
     places: Vec<(Place, Kind)>,
+    /// The places that tell a length, and what a message has beside what each counts.
+    lengths: Vec<(Place, u64)>,
+    /// The places that answers repeat: where in a message, and where in its answer.
+    echoes: Vec<(Place, Place)>,
 }
 
 impl Layout {
@@ -85,6 +94,9 @@ impl Layout {
         if !text {
             layout.add_all(messages, &places, Kind::Length, tell_length);
             layout.add_all(messages, &places, Kind::Time, tell_time);
+            let beside = |place: Place| messages.first().and_then(|message| place.beside(message.bytes));
+            let lengths = layout.places.iter().filter(|(_, kind)| *kind == Kind::Length);
+            layout.lengths = lengths.filter_map(|(place, _)| Some((*place, beside(*place)?))).collect();
         }
         let counters: Vec<(Place, bool)> = places
             .iter()
@@ -95,6 +107,8 @@ impl Layout {
         let ids = if text { id_words(messages, &layout) } else { id_bytes(messages, &layout) };
         let ids: Vec<(Place, bool)> = ids.into_iter().map(|place| (place, false)).collect();
         layout.add_one(messages, Kind::Id, &ids);
+        let numbered = layout.places.iter().filter(|(_, kind)| matches!(kind, Kind::Counter | Kind::Id));
+        layout.echoes = numbered.filter_map(|(place, _)| Some((*place, echo(messages, *place)?))).collect();
         // What varies besides must not be left to nothing: then the places are what is asked for.
         (!layout.places.is_empty() && layout.distinct(messages) > 1).then_some(layout)
     }
@@ -174,7 +188,37 @@ impl Layout {
         }
         let again = asked.iter().filter(|(.., again)| *again).map(|(_, answer, _)| *answer);
         let proofs = count_distinct(again.collect());
-        proofs >= LEAST_PROOFS || trusted && self.distinct(messages) * 2 >= messages.len()
+        let run = if asked.is_empty() { RUN } else { LONG_RUN };
+        let is_counter = || {
+            self.distinct(messages) * 2 >= messages.len()
+                && (messages.len() >= run || proofs > 0 || echo(messages, place).is_some())
+        };
+        proofs >= LEAST_PROOFS || trusted && is_counter()
+    }
+
+    /// A recorded answer to a message with what it repeats of it as the present one has it. `None`: it fits as it is.
+    pub(crate) fn fit(&self, request: &[u8], recorded: &[u8], response: &[u8]) -> Option<Vec<u8>> {
+        if !self.is_of(request) || !self.is_of(recorded) {
+            return None;
+        }
+        let mut fitted = response.to_vec();
+        // From behind, so that what is longer now moves nothing that is yet to be found.
+        let mut echoes = self.echoes.clone();
+        echoes.sort_by_key(|(_, there)| core::cmp::Reverse(there.order()));
+        for (here, there) in echoes {
+            let [now, then] = [request, recorded].map(|bytes| bytes.get(here.span(bytes)?));
+            let span = there.span(&fitted)?;
+            if fitted.get(span.clone()) == then {
+                fitted.splice(span, now?.iter().copied());
+            }
+        }
+        (fitted != response).then_some(fitted)
+    }
+
+    /// The message has all of the places, and is as long as it says.
+    fn is_of(&self, bytes: &[u8]) -> bool {
+        self.places.iter().all(|(place, _)| place.span(bytes).is_some())
+            && self.lengths.iter().all(|(place, beside)| place.beside(bytes) == Some(*beside))
     }
 
     /// How many of the messages differ in something else than these places.
@@ -189,11 +233,11 @@ impl Layout {
     }
 
     /// Writes to `rest` what a message asks for, and tells what lies in the places: the kind, the offset and the bytes.
-    /// Where the message has not all of the places, `rest` is all of it.
+    /// Where the message is of another layout, `rest` is all of it.
     pub(crate) fn split(&self, bytes: &[u8], rest: &mut Vec<u8>, told: &mut dyn FnMut(Kind, usize, &[u8])) {
         rest.clear();
         let mut at = 0;
-        if self.places.iter().any(|(place, _)| place.span(bytes).is_none()) {
+        if !self.is_of(bytes) {
             rest.extend_from_slice(bytes);
             return;
         }
@@ -238,6 +282,11 @@ impl Place {
             Self::Bytes { .. } => Some(digits.iter().fold(0, join)),
             Self::Word { .. } => core::str::from_utf8(digits).ok()?.parse().ok(),
         }
+    }
+
+    /// What a message has beside what the number here counts.
+    fn beside(self, bytes: &[u8]) -> Option<u64> {
+        (bytes.len() as u64).checked_sub(self.number(bytes)?)
     }
 
     fn overlaps(self, other: Self) -> bool {
@@ -304,7 +353,8 @@ fn word(bytes: &[u8], number: usize) -> Option<Range<usize>> {
     None
 }
 
-fn count_distinct(mut hashes: Vec<u64>) -> usize {
+/// How many different ones there are.
+pub(crate) fn count_distinct(mut hashes: Vec<u64>) -> usize {
     hashes.sort_unstable();
     hashes.dedup();
     hashes.len()
@@ -323,6 +373,23 @@ fn without(answer: &[u8], said: &[u8]) -> u64 {
         }
     }
     mix(sum, hash(answer.get(from..).unwrap_or_default()))
+}
+
+/// Where all answers repeat what the messages have in a place, and there are enough answers.
+fn echo(messages: &[Message<'_>], place: Place) -> Option<Place> {
+    let answered: Vec<_> = messages.iter().filter(|message| !message.response.is_empty()).collect();
+    let repeats = |there: Place| {
+        answered.iter().all(|message| {
+            let here = place.span(message.bytes).and_then(|span| message.bytes.get(span));
+            here.is_some() && here == there.span(message.response).and_then(|span| message.response.get(span))
+        })
+    };
+    let at = |offset: usize| match place {
+        Place::Bytes { width, little, .. } => Place::Bytes { offset, width, little },
+        Place::Word { whole, .. } => Place::Word { number: offset, whole },
+    };
+    let enough = answered.len() >= LEAST_MESSAGES;
+    (0..HEAD).map(at).find(|there| enough && repeats(*there))
 }
 
 /// The numbers in a place, where every message has it.
@@ -416,12 +483,10 @@ fn are_all_other(messages: &[Message<'_>], place: Place) -> bool {
 }
 
 /// The numbers say how long each message is, or how much of it follows.
-fn tell_length(messages: &[Message<'_>], _: Place, numbers: &[u64]) -> bool {
-    let length = |message: &Message<'_>| message.bytes.len() as u64;
-    let mut beside =
-        messages.iter().zip(numbers).map(|(message, number)| length(message).checked_sub(*number));
+fn tell_length(messages: &[Message<'_>], place: Place, numbers: &[u64]) -> bool {
+    let mut beside = messages.iter().map(|message| place.beside(message.bytes));
     let Some(Some(first)) = beside.next() else { return false };
-    let differ = messages.windows(2).any(|pair| pair.first().map(length) != pair.last().map(length));
+    let differ = numbers.windows(2).any(|pair| pair.first() != pair.last());
     differ && first <= MOST_BESIDE && beside.all(|beside| beside == Some(first))
 }
 
@@ -466,12 +531,16 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn learned(messages: &[(Vec<u8>, Vec<u8>)]) -> Vec<(usize, Kind)> {
+    fn layout(messages: &[(Vec<u8>, Vec<u8>)]) -> Option<Layout> {
         let messages: Vec<Message<'_>> =
             messages.iter().map(|(bytes, response)| Message { connection: 1, bytes, response }).collect();
-        let Some(layout) = Layout::of(&messages) else { return Vec::new() };
+        Layout::of(&messages)
+    }
+
+    fn learned(messages: &[(Vec<u8>, Vec<u8>)]) -> Vec<(usize, Kind)> {
+        let Some(layout) = layout(messages) else { return Vec::new() };
         let mut found = Vec::new();
-        layout.split(messages[0].bytes, &mut Vec::new(), &mut |kind, offset, _| found.push((offset, kind)));
+        layout.split(&messages[0].0, &mut Vec::new(), &mut |kind, offset, _| found.push((offset, kind)));
         found
     }
 
@@ -484,9 +553,22 @@ mod tests {
     #[test]
     fn heads_of_frames_are_understood() {
         let at = |second: u64| (1_795_000_000 + second) * 1_000 + 17;
-        let messages = [(9, 0, "get apple"), (10, 3, "get fig"), (11, 3, "put fig"), (12, 40, "drop pear")]
-            .map(|(number, second, text)| (frame(number, at(second), text), Vec::new()));
+        let talks = [
+            (9, 0, "get apple"),
+            (10, 3, "get fig"),
+            (11, 3, "put fig"),
+            (12, 40, "drop pear"),
+            (13, 50, "end"),
+        ];
+        let messages = talks.map(|(number, second, text)| (frame(number, at(second), text), Vec::new()));
         assert_eq!(learned(&messages), [(1, Kind::Length), (3, Kind::Counter), (7, Kind::Time)]);
+        let layout = layout(&messages).expect("was learned");
+        assert!(layout.is_of(&messages[0].0));
+        let mut longer = messages[0].0.clone();
+        longer.push(b'x');
+        assert!(!layout.is_of(&longer), "it says that it is shorter");
+        longer[1] += 1;
+        assert!(layout.is_of(&longer));
     }
 
     #[test]
@@ -494,8 +576,13 @@ mod tests {
         let plain = |texts: &[&str]| -> Vec<(Vec<u8>, Vec<u8>)> {
             texts.iter().map(|text| (text.as_bytes().to_vec(), Vec::new())).collect()
         };
-        assert_eq!(learned(&plain(&["17 get a", "18 get x", "19 put a", "20 get b"])), [(0, Kind::Counter)]);
-        assert_eq!(learned(&plain(&["a17 get a", "a18 get x", "a19 put a"])), [(1, Kind::Counter)]);
+        let counted = ["17 get a", "18 get x", "19 put a", "20 get b", "21 get c"];
+        assert_eq!(learned(&plain(&counted)), [(0, Kind::Counter)]);
+        assert_eq!(learned(&plain(&counted[..4])), [], "nobody knows");
+        assert_eq!(
+            learned(&plain(&counted.map(|text| ["a", text].concat()).each_ref().map(String::as_str))),
+            [(1, Kind::Counter)]
+        );
         for texts in [
             &["get 1", "get 2", "get 3", "get 4"][..],
             &["fetch 1 full", "fetch 2 head", "fetch 3 full", "fetch 4 head"],
@@ -544,6 +631,47 @@ mod tests {
             ([&[1][..], &id, key.as_bytes()].concat(), key.as_bytes().to_vec())
         });
         assert_eq!(learned(&binary.collect::<Vec<_>>()), [(1, Kind::Id)]);
+    }
+
+    #[test]
+    fn keys_in_a_row_are_no_counter() {
+        let rows = ["bob", "al", "eve", "zoe", "kim", "joe", "pat", "sue", "max", "ida"];
+        let talks = |count: usize, told: &dyn Fn(usize, &str) -> String| -> Vec<(Vec<u8>, Vec<u8>)> {
+            let talk = |(at, name): (usize, &&str)| {
+                let fields = ["name", "mail", "city"];
+                let asked = std::format!("{at} {} of {name}", fields[at % 3]);
+                (asked.into_bytes(), told(at, name).into_bytes())
+            };
+            rows.iter().enumerate().map(talk).take(count).collect()
+        };
+        let named = |_: usize, name: &str| name.to_string();
+        assert_eq!(learned(&talks(7, &named)), [], "the answers do not repeat it");
+        // A reply that repeats its number is what numbers are for.
+        let numbered = |at: usize, name: &str| std::format!("{at}: {name}");
+        assert_eq!(learned(&talks(4, &numbered)), [(0, Kind::Counter)]);
+    }
+
+    #[test]
+    fn answers_repeat_what_they_are_asked_with() {
+        const AT: u64 = 0x0102_0304_0506_0708;
+        let talks = |told: &dyn Fn(u32, &str) -> Vec<u8>| -> Vec<(Vec<u8>, Vec<u8>)> {
+            let texts = ["get apple", "get fig", "put fig", "drop pear"];
+            (7..).zip(texts).map(|(number, text)| (frame(number, AT, text), told(number, text))).collect()
+        };
+        let messages = talks(&|number, text| [b"ok", &number.to_be_bytes()[..], text.as_bytes()].concat());
+        let learned = layout(&messages).expect("was learned");
+        let fitted = learned.fit(&frame(900, AT, "get fig"), &messages[1].0, &messages[1].1);
+        assert_eq!(fitted, Some([b"ok", &900u32.to_be_bytes()[..], b"get fig"].concat()));
+        assert_eq!(learned.fit(&messages[1].0, &messages[1].0, &messages[1].1), None);
+        assert_eq!(learned.fit(b"short", &messages[1].0, &messages[1].1), None);
+        let words: Vec<_> = (7..)
+            .zip(["get a", "get b", "put a", "end"])
+            .map(|(number, text)| {
+                (std::format!("{number} {text}").into_bytes(), std::format!("ok {number}!").into_bytes())
+            })
+            .collect();
+        let learned = layout(&words).expect("was learned");
+        assert_eq!(learned.fit(b"1234 get b", &words[1].0, &words[1].1).as_deref(), Some(&b"ok 1234!"[..]));
     }
 
     #[test]

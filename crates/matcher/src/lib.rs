@@ -43,7 +43,13 @@
 //! A request may name a statement that an earlier one prepared, under a number or a name that another run does not
 //! give. [`Index::of_talks`] is told what each recorded call refers to, and [`Index::find_in`] what the live connection
 //! was told: then statements and their values are compared ([`Connections`] keeps both). The database that a connection
-//! uses is part of the call, as far as it is known.
+//! uses is part of the call, as far as it is known. A [`Follower`] does both for those who only have calls and answers.
+//!
+//! What a field is and how much it tells is learnt from the recording, as far as meaning leaves it open: a field that is
+//! the same in all calls of a shape tells nothing, one that is almost a key must not be missing, and one by which recorded
+//! calls with different answers differ (a header that names the tenant, the token of another user, an order) is asked for.
+//! What is hardly ever the same is generated only where the answers prove it. The rules, and what is never learnt, are in
+//! the documentation of the module `learn`.
 //!
 //! Bytes of no known protocol are the same call only where they are equal but for times in them, and but for what the
 //! recording shows to be new in each message: a counter at their head, their length, a time in binary form; and an id or
@@ -68,6 +74,7 @@ mod hash;
 mod index;
 mod koala1;
 mod layout;
+mod learn;
 mod letters;
 mod lexer;
 mod shape;
@@ -79,7 +86,7 @@ mod tests;
 pub use explain::{Change, Side, changes};
 pub use fields::Role;
 pub use index::Index;
-pub use talk::{Connections, RecordedTalk};
+pub use talk::{Connections, Follower, RecordedTalk};
 
 use alloc::borrow::Cow;
 use alloc::string::String;

@@ -302,6 +302,40 @@ pub(crate) fn is_proof_name(name: &str) -> bool {
         .any(|known| last.eq_ignore_ascii_case(known.as_bytes()))
 }
 
+/// The name says that the value tells what is asked for, or who is asking.
+pub(crate) fn is_key_name(name: &str) -> bool {
+    let last = name.rsplit(|letter| SEPARATORS.contains(&(letter as u8))).find(|part| !part.is_empty());
+    let last = last.unwrap_or(name);
+    is_id_name(last)
+        || ["key", "authorization", "cookie", "tenant", "user", "name", "cursor", "offset", "page"]
+            .into_iter()
+            .any(|end| ends_with(last, end))
+}
+
+/// A name such as `id`, `user_id`, `userId`.
+pub(crate) fn is_id_name(name: &str) -> bool {
+    matches!(name, "id" | "ids")
+        || ["_id", "-id", "Id", "ID", "_ids", "Ids"].into_iter().any(|end| name.ends_with(end))
+}
+
+/// Whatever its case.
+fn ends_with(name: &str, end: &str) -> bool {
+    let at = name.len().checked_sub(end.len());
+    at.and_then(|at| name.as_bytes().get(at..)).is_some_and(|last| last.eq_ignore_ascii_case(end.as_bytes()))
+}
+
+/// The field says who is asking, by a token that is the same in each request: `Bearer` (RFC 6750), `Basic` (RFC 7617), a
+/// key of an API. Other schemes sign each request anew.
+pub(crate) fn is_credential(name: &str, value: &[u8]) -> bool {
+    let is = |end: &str| ends_with(name, end);
+    let scheme = value.split(|byte| *byte == b' ').next().unwrap_or_default();
+    is("authorization")
+        && [&b"bearer"[..], b"basic", b"token"].into_iter().any(|known| scheme.eq_ignore_ascii_case(known))
+        || is("api-key")
+        || is("apikey")
+        || is("api_key")
+}
+
 /// Nothing of the value is left when what is generated is taken away.
 pub(crate) fn is_generated(value: &[u8]) -> bool {
     let mut masked = Vec::new();

@@ -1,8 +1,10 @@
 //! Recorded calls with what is known of them besides their bytes: what was answered, and what their connections were
 //! told before.
 
-use crate::RecordedCall;
-use crate::hash::{Table, mix};
+use crate::hash::{Table, hash, mix};
+use crate::{Decision, Index, RecordedCall, Strategy};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
 use koala_protocol::ConnectionState;
 
 /// A recorded call with its answer, and with what it refers to.
@@ -79,6 +81,80 @@ impl Connections {
     /// Forgets a connection that was closed.
     pub fn close(&mut self, connection: u64) {
         self.states.remove(&key(connection));
+    }
+}
+
+/// An index over a recording that keeps in mind what connections were told, for those who do not: recorded ones, and
+/// live ones, which are taken to be answered as it decides.
+#[derive(Debug)]
+pub struct Follower {
+    index: Index,
+    recorded: Connections,
+    /// The peers and the numbers of recorded connections on which something was prepared or agreed on.
+    spoken: Vec<(u64, u64)>,
+    live: Connections,
+    /// The answers on those connections, and nothing on others.
+    responses: Vec<Box<[u8]>>,
+}
+
+impl Follower {
+    /// Over calls with their answers, which are empty where they are not known.
+    pub fn new<'a>(
+        strategy: Strategy,
+        talks: impl IntoIterator<Item = (RecordedCall<'a>, &'a [u8])>,
+    ) -> Self {
+        let talks: Vec<_> = talks.into_iter().collect();
+        let mut recorded = Connections::default();
+        let states: Vec<_> = talks
+            .iter()
+            .map(|(call, response)| recorded.exchange(call.connection, call.request, response))
+            .collect();
+        let (mut spoken, mut responses) = (Vec::new(), Vec::new());
+        for (call, response) in &talks {
+            if *recorded.state(call.connection) == ConnectionState::default() {
+                responses.push(Box::default());
+                continue;
+            }
+            responses.push((*response).into());
+            let one = (hash(call.peer.as_bytes()), call.connection);
+            if !spoken.contains(&one) {
+                spoken.push(one);
+            }
+        }
+        let talk = |(&(call, response), state)| RecordedTalk { call, response, state };
+        let index = Index::of_talks(strategy, talks.iter().zip(&states).map(talk));
+        Self { index, recorded, spoken, live: Connections::default(), responses }
+    }
+
+    /// As [`Index::with_threshold`].
+    #[must_use]
+    pub fn with_threshold(mut self, threshold: f64) -> Self {
+        self.index = self.index.with_threshold(threshold);
+        self
+    }
+
+    /// As [`Index::find_on`], with what was said on the connection. Without a connection, a request that is no recorded
+    /// one as it is names what the first recorded connection to that peer that knows it was told.
+    pub fn find(&mut self, connection: Option<u64>, peer: &str, request: &[u8]) -> Decision {
+        let Some(connection) = connection else {
+            let to = hash(peer.as_bytes());
+            let decision = self.index.find(peer, request);
+            let mut states = self
+                .spoken
+                .iter()
+                .filter(|(peer, _)| *peer == to)
+                .map(|(_, connection)| self.recorded.state(*connection));
+            // What it refers to is more than what every request does.
+            let state = states.find(|state| state.referred(request) != state.referred(b""));
+            return match state.filter(|_| decision.index.is_none()) {
+                Some(state) => self.index.find_in(state, to, peer, request),
+                None => decision,
+            };
+        };
+        let decision = self.index.find_in(self.live.state(connection), connection, peer, request);
+        let response = decision.index.and_then(|index| self.responses.get(index));
+        self.live.exchange(connection, request, response.map_or(b"", |response| response));
+        decision
     }
 }
 

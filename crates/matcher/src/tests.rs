@@ -262,6 +262,21 @@ fn postgres_parameters_stand_where_their_placeholders_do() {
         &["values id: 3f2504e0-4f89-11d3-9a0c-0305e82c3301 -> aaaaaaaa-4f89-11d3-9a0c-0305e82c3301"],
     );
     other(&postgres(insert, &["1", "x"]), &postgres(insert, &["1", "y"]), &["values name: x -> y"]);
+    // The Bind message of `postgres` ends with no formats.
+    let binary = |formats: &[u8]| {
+        let mut request = postgres(select, &["7"]);
+        let bind = request.iter().position(|byte| *byte == b'B').expect("has one");
+        let end = bind + 1 + usize::from(request[bind + 4]);
+        request.splice(end - 2..end, formats.iter().copied());
+        request[bind + 4] += u8::try_from(formats.len() - 2).expect("short");
+        request
+    };
+    // Who answers has to give the recorded values in that form.
+    let text = postgres(select, &["7"]);
+    same(&text, &binary(b"\0\x01\0\x01"), &["result formats: (absent) -> \\u{0}\\u{1}"]);
+    same(&binary(b"\0\x01\0\x01"), &text, &["result formats: \\u{0}\\u{1} -> (absent)"]);
+    same(&text, &binary(b"\0\x01\0\0"), &[]);
+    same(&binary(b"\0\x01\0\x01"), &binary(b"\0\x02\0\x01\0\x01"), &[]);
 }
 
 #[test]

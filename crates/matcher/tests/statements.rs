@@ -6,7 +6,7 @@
 mod captures;
 
 use captures::{Talk, capture, talks};
-use koala_matcher::{Connections, Decision, Index, RecordedCall, RecordedTalk, Strategy};
+use koala_matcher::{Connections, Decision, Follower, Index, RecordedCall, RecordedTalk, Strategy};
 
 const PEER: &str = "10.0.0.1:1";
 
@@ -229,4 +229,47 @@ fn the_database_is_part_of_the_call() {
     assert_eq!(found(&mut index(&recorded), &[bank.clone(), with_comment]), Some(Some(3)));
     assert_eq!(found(&mut index(&recorded[..1]), &[bank, count.clone()]), Some(None));
     assert_eq!(found(&mut index(&recorded), &[count]), Some(Some(1)), "it is not known");
+}
+
+#[test]
+fn a_follower_knows_what_connections_were_told() {
+    for name in MYSQL.into_iter().chain(POSTGRES) {
+        let recorded: Vec<_> = asked(name).into_iter().filter(|talk| !talk.request.is_empty()).collect();
+        let follower = || {
+            let talks = recorded.iter().map(|talk| {
+                let call = RecordedCall { connection: 7, ..RecordedCall::new(PEER, &talk.request) };
+                (call, &talk.response[..])
+            });
+            Follower::new(Strategy::Auto, talks)
+        };
+        // On a connection of its own, answered as it decides.
+        let mut whole = follower();
+        for (at, talk) in recorded.iter().enumerate() {
+            let decision = whole.find(Some(3), PEER, &talk.request);
+            let found = decision.index.map(|found| &recorded[found].request);
+            assert_eq!(found, Some(&talk.request), "{name}, request {at}: {decision:#?}");
+        }
+        // And alone: what it names is what the recorded connection was told.
+        for (at, talk) in recorded.iter().enumerate() {
+            let decision = follower().find(None, PEER, &talk.request);
+            let found = decision.index.map(|found| &recorded[found].request);
+            assert_eq!(found, Some(&talk.request), "{name}, request {at}: {decision:#?}");
+        }
+    }
+}
+
+#[test]
+fn a_request_alone_is_explained_by_the_statement_that_it_names() {
+    let prepare = b"\x1d\0\0\0\x16SELECT a FROM t WHERE id = ?";
+    let prepared = b"\x0c\0\0\x01\0\x01\0\0\0\x01\0\x01\0\0\0\0";
+    let execute = |id: u8| [b"\x12\0\0\0\x17\x01\0\0\0\0\x01\0\0\0\0\x01\x03\0", &[id, 0, 0, 0][..]].concat();
+    let known = execute(42);
+    let talks = [(&prepare[..], &prepared[..]), (&known, b"row")].map(|(request, response)| {
+        (RecordedCall { connection: 9, ..RecordedCall::new(PEER, request) }, response)
+    });
+    let mut follower = Follower::new(Strategy::Auto, talks);
+    let decision = follower.find(None, PEER, &execute(43));
+    assert_eq!((decision.index, decision.nearest), (None, Some(1)));
+    assert_eq!(decision.differences, ["where id: 42 -> 43"]);
+    assert_eq!(follower.find(None, PEER, &known).index, Some(1));
 }

@@ -20,6 +20,14 @@ pub struct Call<'a> {
     pub request: Uint8ArraySlice<'a>,
     /// The connection, by any number.
     pub connection: Option<f64>,
+    /// What it was answered.
+    pub response: Option<Uint8ArraySlice<'a>>,
+}
+
+impl Call<'_> {
+    fn response(&self) -> &[u8] {
+        self.response.as_deref().unwrap_or_default()
+    }
 }
 
 /// How calls are matched.
@@ -85,11 +93,9 @@ impl Matcher {
     #[napi(constructor)]
     pub fn new(calls: Vec<Call>, options: Option<MatcherOptions>) -> Result<Self> {
         let settings = Settings::of(options).map_err(|message| Error::new(Status::InvalidArg, message))?;
-        let calls = calls.iter().map(|call| matcher::RecordedCall {
-            connection: connection(call.connection),
-            ..matcher::RecordedCall::new(&call.peer, &call.request)
-        });
-        Ok(Self { shared: Shared::new(settings.index(calls)) })
+        let talks =
+            calls.iter().map(|call| talk(&call.peer, &call.request, call.connection, call.response()));
+        Ok(Self { shared: Shared::new(settings.follower(talks)) })
     }
 
     /// As the constructor, on another thread.
@@ -102,14 +108,15 @@ impl Matcher {
     /// Finds the recorded call of a request, and counts it as used.
     #[napi]
     pub fn find(&self, peer: String, request: &[u8], connection: Option<f64>) -> Decision {
-        self.shared.ticket().wait(|index| decide(index, &peer, request, connection)).into()
+        self.shared.ticket().wait(|index| index.find(self::connection(connection), &peer, request)).into()
     }
 
     /// Finds the recorded calls of several requests, in their order.
     #[napi]
     pub fn find_many(&self, calls: Vec<Call>) -> Vec<Decision> {
         self.shared.ticket().wait(|index| {
-            let decide = |call: &Call| decide(index, &call.peer, &call.request, call.connection).into();
+            let decide =
+                |call: &Call| index.find(connection(call.connection), &call.peer, &call.request).into();
             calls.iter().map(decide).collect()
         })
     }
@@ -145,9 +152,22 @@ impl Settings {
         Ok(Self { strategy, threshold })
     }
 
-    fn index<'a>(self, calls: impl IntoIterator<Item = matcher::RecordedCall<'a>>) -> matcher::Index {
-        matcher::Index::new(self.strategy, calls).with_threshold(self.threshold)
+    fn follower<'a>(
+        self,
+        talks: impl IntoIterator<Item = (matcher::RecordedCall<'a>, &'a [u8])>,
+    ) -> matcher::Follower {
+        matcher::Follower::new(self.strategy, talks).with_threshold(self.threshold)
     }
+}
+
+fn talk<'a>(
+    peer: &'a str,
+    request: &'a [u8],
+    number: Option<f64>,
+    response: &'a [u8],
+) -> (matcher::RecordedCall<'a>, &'a [u8]) {
+    let connection = connection(number).unwrap_or_default();
+    (matcher::RecordedCall { connection, ..matcher::RecordedCall::new(peer, request) }, response)
 }
 
 /// A call for another thread: JavaScript may change its own bytes meanwhile.
@@ -155,12 +175,14 @@ struct Copied {
     peer: String,
     request: Vec<u8>,
     connection: Option<f64>,
+    response: Vec<u8>,
 }
 
 impl Copied {
     fn of(call: &Call) -> Self {
-        let Call { peer, request, connection } = call;
-        Self { peer: peer.clone(), request: request.to_vec(), connection: *connection }
+        let Call { peer, request, connection, .. } = call;
+        let response = call.response().to_vec();
+        Self { peer: peer.clone(), request: request.to_vec(), connection: *connection, response }
     }
 }
 
@@ -177,11 +199,9 @@ impl Task for Building {
 
     fn compute(&mut self) -> Result<Self::Output> {
         let settings = self.settings.clone().map_err(|message| Error::new(Status::InvalidArg, message))?;
-        let calls = self.calls.iter().map(|call| matcher::RecordedCall {
-            connection: connection(call.connection),
-            ..matcher::RecordedCall::new(&call.peer, &call.request)
-        });
-        Ok(Shared::new(settings.index(calls)))
+        let calls = self.calls.iter();
+        let talks = calls.map(|call| talk(&call.peer, &call.request, call.connection, &call.response));
+        Ok(Shared::new(settings.follower(talks)))
     }
 
     fn resolve(&mut self, _: Env, shared: Self::Output) -> Result<Self::JsValue> {
@@ -202,7 +222,7 @@ impl Task for Finding {
     fn compute(&mut self) -> Result<Self::Output> {
         let Some(ticket) = self.ticket.take() else { return Ok(Vec::new()) };
         Ok(ticket.wait(|index| {
-            let decide = |call: &Copied| decide(index, &call.peer, &call.request, call.connection);
+            let decide = |call: &Copied| index.find(connection(call.connection), &call.peer, &call.request);
             self.calls.iter().map(decide).collect()
         }))
     }
@@ -212,16 +232,9 @@ impl Task for Finding {
     }
 }
 
-fn decide(index: &mut matcher::Index, peer: &str, request: &[u8], number: Option<f64>) -> matcher::Decision {
-    match number {
-        Some(number) => index.find_on(connection(Some(number)), peer, request),
-        None => index.find(peer, request),
-    }
-}
-
-/// Any number tells connections apart; zero stands for one that is not known.
-fn connection(number: Option<f64>) -> u64 {
-    number.unwrap_or_default().to_bits()
+/// Any number but zero, which stands for one that is not known, tells connections apart.
+fn connection(number: Option<f64>) -> Option<u64> {
+    number.map(f64::to_bits)
 }
 
 impl From<matcher::Decision> for Decision {

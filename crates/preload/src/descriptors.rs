@@ -35,6 +35,8 @@ impl Entry {
     const FAILED: u64 = 1 << 6;
     const HEARD: u64 = 1 << 7;
     const REFUSED: u64 = 1 << 8;
+    const NAMED: u64 = 1 << 9;
+    const PASSED: u64 = 1 << 10;
     const CONNECTION_SHIFT: u32 = 12;
 
     /// The entry as a number, for the next program of this process.
@@ -54,7 +56,7 @@ impl Entry {
 
     /// The same socket, with a connection. `connection` is below 2^52.
     pub(crate) const fn connected(self, connection: u64, inbound: bool) -> Self {
-        let kept = self.0 & (Self::KIND | Self::DATAGRAM);
+        let kept = self.0 & (Self::KIND | Self::DATAGRAM | Self::NAMED);
         Self(kept | (connection << Self::CONNECTION_SHIFT) | if inbound { Self::INBOUND } else { 0 })
     }
 
@@ -126,6 +128,21 @@ impl Entry {
     /// The same, with the mark that several descriptors have it.
     pub(crate) const fn share(self) -> Self {
         Self(self.0 | Self::SHARED)
+    }
+
+    /// The same, as another process has it that gets it by a message, or got it from there.
+    pub(crate) const fn pass(self) -> Self {
+        Self((self.0 | Self::SHARED | Self::PASSED) & !(Self::NAMED | Self::GAP))
+    }
+
+    /// Whether another process may have the connection by a message.
+    pub(crate) const fn passed(self) -> bool {
+        self.0 & Self::PASSED != 0
+    }
+
+    /// Of a replay: whether the processes of the program know its address by this descriptor, and by no other.
+    pub(crate) const fn named(self) -> bool {
+        self.0 & Self::NAMED != 0
     }
 }
 
@@ -231,6 +248,16 @@ pub(crate) fn set_heard(fd: c_int, heard: bool) {
 /// Notes whether what crosses on `fd` belongs to a session that was not admitted.
 pub(crate) fn set_refused(fd: c_int, refused: bool) {
     set_mark(fd, Entry::REFUSED, refused);
+}
+
+/// Notes whether the address of `fd` is known by this descriptor alone ([`Entry::named`]).
+pub(crate) fn set_named(fd: c_int, named: bool) {
+    set_mark(fd, Entry::NAMED, named);
+}
+
+/// Notes that another process gets what `fd` is.
+pub(crate) fn set_passed(fd: c_int) {
+    set_mark(fd, Entry::SHARED | Entry::PASSED, true);
 }
 
 fn set_mark(fd: c_int, mark: u64, on: bool) {

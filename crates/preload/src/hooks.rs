@@ -331,14 +331,14 @@ hooks! {
         = |real| process::execute(UNKNOWN, environment, |environment| real(fd, arguments, environment));
     /// _exit(2)
     fn _exit(status: c_int) -> Infallible
-        = |real| { totals::at_exit(); real(status) };
+        = |real| { totals::at_exit(false); real(status) };
     /// _Exit(3)
     #[allow(non_snake_case, reason = "its name in libc")]
     fn _Exit(status: c_int) -> Infallible
-        = |real| { totals::at_exit(); real(status) };
+        = |real| { totals::at_exit(false); real(status) };
     /// quick_exit(3)
     fn quick_exit(status: c_int) -> Infallible
-        = |real| { totals::at_exit(); real(status) };
+        = |real| { totals::at_exit(false); real(status) };
     /// execveat(2)
     fn execveat(fd: c_int, path: *const c_char, arguments: *const *const c_char, environment: *const *const u8, flags: c_int) -> c_int
         = |real| process::execute(UNKNOWN, environment, |environment| real(fd, path, arguments, environment, flags));

@@ -13,6 +13,7 @@ use crate::attach;
 use crate::descriptors::{self, Entry};
 use crate::environment::{self, Mode};
 use crate::lineage::{self, Origin};
+use crate::operation::file::output;
 use crate::start;
 use crate::symbol::Symbol;
 use crate::sys::{self, nr};
@@ -71,7 +72,7 @@ static CONSTRUCTOR: extern "C" fn() = constructor;
 /// Runs when the process ends by exit(3).
 #[cfg(all(panic = "abort", not(test)))]
 extern "C" fn destructor() {
-    crate::operation::totals::at_exit();
+    crate::operation::totals::at_exit(true);
 }
 
 #[cfg(all(panic = "abort", not(test)))]
@@ -286,6 +287,7 @@ pub(crate) fn forked() {
     let thread = Thread::current();
     let number = thread.child();
     thread.leave_vfork();
+    output::forked();
     if STATE.load(Ordering::Acquire) != ATTACHED {
         return;
     }
@@ -508,6 +510,19 @@ impl Log {
             time: sys::now(),
         };
         self.writer.append(&self.thread.log, sys::gettid, &record, &[]);
+    }
+
+    /// Appends an event of a connection that another process may have by a message.
+    pub(crate) fn append_passed(
+        &self,
+        kind: EventKind,
+        fd: c_int,
+        entry: Entry,
+        result: i64,
+        payload: &[u8],
+    ) {
+        let extra = if entry.passed() { flags::PASSED } else { 0 };
+        Self::complete(self.begin(kind, fd, entry, extra, sys::now(), payload.len()), result, payload);
     }
 
     /// Appends an event.

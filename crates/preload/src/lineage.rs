@@ -16,6 +16,7 @@ use core::ffi::c_int;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::descriptors::{self, Entry};
+use crate::operation::file::output;
 use crate::sys;
 
 /// How the variable begins.
@@ -78,6 +79,12 @@ pub(crate) fn read(value: &[u8]) {
             && sys::identity(fd) == Some(identity)
         {
             descriptors::set(fd, Entry::from_bits(entry));
+        }
+    }
+    for fd in [1, 2] {
+        if let Some(file) = inherited(fd).filter(|entry| entry.is_file() && sys::appends(fd)) {
+            descriptors::set(fd, file);
+            output::begin(fd, file);
         }
     }
     if let Some(number) = makers.found() {

@@ -186,6 +186,15 @@ pub(crate) fn identity(fd: c_int) -> Option<u64> {
     (result == 0 && known).then_some(stat.st_ino ^ stat.st_dev.rotate_left(32))
 }
 
+/// How long the file is; `None` if there is none.
+pub(crate) fn length(fd: c_int) -> Option<u64> {
+    // SAFETY: a struct of numbers, for which zeros are valid.
+    let mut stat: nr::stat = unsafe { core::mem::zeroed() };
+    // SAFETY: the kernel fills a struct of ours.
+    let result = unsafe { call(nr::__NR_fstat, [fd as usize, &raw mut stat as usize, 0, 0, 0, 0]) };
+    (result == 0).then_some(stat.st_size as u64)
+}
+
 /// Whether an exec closes the descriptor (or it is none).
 pub(crate) fn closes_on_exec(fd: c_int) -> bool {
     // SAFETY: takes numbers only.

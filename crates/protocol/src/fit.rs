@@ -3,47 +3,94 @@
 //! Some protocols number their requests and put the number into the response. A client takes a response with another
 //! number for the answer to something else.
 
-use crate::decode::{Decoded, decode, mysql, postgres};
-use crate::state::ConnectionState;
-use alloc::vec::Vec;
+mod postgres;
+mod rows;
 
-/// A recorded response with the number of the `request` that it answers now, where it carries that of the `recorded`
-/// request: MongoDB's request id, Thrift's sequence number, the opaque of memcached's binary protocol; and with PostgreSQL's word that a statement was prepared
-/// where only one of the two requests prepares it before it runs it. `None`: it fits as it is.
-pub fn fit_response(request: &[u8], recorded: &[u8], response: &[u8]) -> Option<Vec<u8>> {
-    match (decode(request), decode(recorded)) {
-        (Decoded::MongoDb(now), Decoded::MongoDb(then)) if now.request_id != then.request_id => {
-            let mut fitted = response.to_vec();
-            let mut at = 0;
-            // A response may be several messages.
-            while let Some(message) = fitted.get_mut(at..) {
-                let Some(length) = message.first_chunk().map(|bytes| u32::from_le_bytes(*bytes)) else {
-                    break;
-                };
-                let Some(answer_to) = message.get_mut(8..12) else { break };
-                answer_to.copy_from_slice(&now.request_id.to_le_bytes());
-                at = at.saturating_add((length as usize).max(16));
-            }
-            Some(fitted)
-        }
-        (Decoded::Thrift(now), Decoded::Thrift(then)) if now.sequence != then.sequence => {
-            thrift(response, now.sequence)
-        }
-        (Decoded::Memcached(_), Decoded::Memcached(_)) => opaques(request, recorded, response),
-        (Decoded::Postgres(now), Decoded::Postgres(then)) => {
-            // `ParseComplete`.
-            const PREPARED: &[u8] = b"1\0\0\0\x04";
-            let prepares = |mut messages: postgres::Messages<'_>| {
-                matches!(messages.next(), Some(postgres::Message::Parse { .. }))
-            };
-            match (prepares(now), prepares(then)) {
-                (true, false) => Some([PREPARED, response].concat()),
-                (false, true) => response.strip_prefix(PREPARED).map(<[u8]>::to_vec),
-                _ => None,
-            }
-        }
-        _ => None,
+use crate::decode::{Decoded, decode, mysql};
+use crate::state::ConnectionState;
+use alloc::borrow::Cow;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+/// A request, and what was said on its connection before.
+#[derive(Debug, Clone, Copy)]
+pub struct Said<'a> {
+    /// Its bytes.
+    pub request: &'a [u8],
+    /// What it refers to.
+    pub state: &'a ConnectionState,
+}
+
+/// Why a recorded response can't be made to fit: in words, for a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misfit(String);
+
+impl From<&str> for Misfit {
+    fn from(reason: &str) -> Self {
+        Self(String::from(reason))
     }
+}
+
+impl fmt::Display for Misfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl core::error::Error for Misfit {}
+
+/// A recorded response as it has to be to answer the request `now`, where it was the answer to `then`:
+///
+/// - with the number of that request, where it carries it: MongoDB's request id, Thrift's sequence number, the opaque
+///   of memcached's binary protocol;
+/// - with a number that is free on this connection, where it gives a prepared statement one (MySQL): the recorded ones
+///   may come from several connections;
+/// - with the parts of PostgreSQL's extended protocol that are asked for now, and values in the form that is.
+///
+/// What the client is sent is what [`ConnectionState::exchange`] must be told.
+///
+/// # Errors
+///
+/// [`Misfit`] where the recorded response does not hold what is asked for.
+pub fn fit_response<'a>(now: Said<'_>, then: Said<'_>, response: &'a [u8]) -> Result<Cow<'a, [u8]>, Misfit> {
+    let fitted = match (decode(now.request), decode(then.request)) {
+        (Decoded::MongoDb(asked), Decoded::MongoDb(recorded)) if asked.request_id != recorded.request_id => {
+            Some(mongodb(response, asked.request_id))
+        }
+        (Decoded::Thrift(asked), Decoded::Thrift(recorded)) if asked.sequence != recorded.sequence => {
+            thrift(response, asked.sequence)
+        }
+        (Decoded::Memcached(_), Decoded::Memcached(_)) => opaques(now.request, then.request, response),
+        (Decoded::MySql(mysql::Command { code: mysql::STATEMENT_PREPARE, .. }), _) => {
+            statement(now.state, response)
+        }
+        (Decoded::Postgres(_), Decoded::Postgres(_)) => return postgres::fit(now, then, response),
+        _ => None,
+    };
+    Ok(fitted.map_or(Cow::Borrowed(response), Cow::Owned))
+}
+
+/// The messages of a response with the number of another request.
+fn mongodb(response: &[u8], answer_to: u32) -> Vec<u8> {
+    let mut fitted = response.to_vec();
+    let mut at = 0;
+    while let Some(message) = fitted.get_mut(at..) {
+        let Some(length) = message.first_chunk().map(|bytes| u32::from_le_bytes(*bytes)) else { break };
+        let Some(place) = message.get_mut(8..12) else { break };
+        place.copy_from_slice(&answer_to.to_le_bytes());
+        at = at.saturating_add((length as usize).max(16));
+    }
+    fitted
+}
+
+/// The answer to `COM_STMT_PREPARE` with a number that no other statement has on this connection.
+fn statement(state: &ConnectionState, response: &[u8]) -> Option<Vec<u8>> {
+    let [_, _, _, _, 0, a, b, c, d, ..] = *response else { return None };
+    let free = state.free_number(u32::from_le_bytes([a, b, c, d]))?;
+    let mut fitted = response.to_vec();
+    fitted.get_mut(5..9)?.copy_from_slice(&free.to_le_bytes());
+    Some(fitted)
 }
 
 /// The reply with another sequence number.
@@ -117,28 +164,28 @@ fn opaques(request: &[u8], recorded: &[u8], response: &[u8]) -> Option<Vec<u8>> 
     Some(fitted)
 }
 
-impl ConnectionState {
-    /// A recorded response to the next request of this connection with a number that is free on it, where it gives a
-    /// prepared statement a number (MySQL) that another statement has here already: the two may have been recorded
-    /// on two connections. `None`: it fits as it is.
-    ///
-    /// What the client is sent is what [`ConnectionState::exchange`] must be told.
-    pub fn fit_response(&self, request: &[u8], response: &[u8]) -> Option<Vec<u8>> {
-        let Decoded::MySql(mysql::Command { code: mysql::STATEMENT_PREPARE, .. }) = decode(request) else {
-            return None;
-        };
-        let [_, _, _, _, 0, a, b, c, d, ..] = *response else { return None };
-        let id = u32::from_le_bytes([a, b, c, d]);
-        let free = self.free_number(id)?;
-        let mut fitted = response.to_vec();
-        fitted.get_mut(5..9)?.copy_from_slice(&free.to_le_bytes());
-        Some(fitted)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The response as it is sent, where it has to be another one.
+    fn fitted(request: &[u8], recorded: &[u8], response: &[u8]) -> Option<Vec<u8>> {
+        fitted_on(&ConnectionState::default(), request, recorded, response)
+    }
+
+    fn fitted_on(
+        state: &ConnectionState,
+        request: &[u8],
+        recorded: &[u8],
+        response: &[u8],
+    ) -> Option<Vec<u8>> {
+        let none = ConnectionState::default();
+        let [now, then] = [Said { request, state }, Said { request: recorded, state: &none }];
+        match fit_response(now, then, response).expect("it fits") {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(fitted) => Some(fitted),
+        }
+    }
 
     fn mongodb(id: u32, answer_to: u32) -> Vec<u8> {
         let body = b"\0\0\0\0\0\x0f\0\0\0\x10ping\0\x01\0\0\0\0";
@@ -149,20 +196,20 @@ mod tests {
     #[test]
     fn a_response_gets_the_number_of_its_request() {
         let response = [mongodb(900, 7), mongodb(901, 7)].concat();
-        let fitted = fit_response(&mongodb(8, 0), &mongodb(7, 0), &response);
-        assert_eq!(fitted, Some([mongodb(900, 8), mongodb(901, 8)].concat()));
-        assert_eq!(fit_response(&mongodb(7, 0), &mongodb(7, 0), &response), None);
+        let found = fitted(&mongodb(8, 0), &mongodb(7, 0), &response);
+        assert_eq!(found, Some([mongodb(900, 8), mongodb(901, 8)].concat()));
+        assert_eq!(fitted(&mongodb(7, 0), &mongodb(7, 0), &response), None);
 
         let binary = |kind: u8, number: u8| {
             [&b"\0\0\0\x11\x80\x01\0"[..], &[kind], b"\0\0\0\x04ping\0\0\0", &[number, 0]].concat()
         };
-        assert_eq!(fit_response(&binary(1, 9), &binary(1, 5), &binary(2, 5)), Some(binary(2, 9)));
+        assert_eq!(fitted(&binary(1, 9), &binary(1, 5), &binary(2, 5)), Some(binary(2, 9)));
         let compact = |kind: u8, number: &[u8]| {
             let message = [&[0x82, kind], number, b"\x04ping\0"].concat();
             [&(message.len() as u32).to_be_bytes()[..], &message].concat()
         };
-        let fitted = fit_response(&compact(0x21, &[0x80, 1]), &compact(0x21, &[5]), &compact(0x41, &[5]));
-        assert_eq!(fitted, Some(compact(0x41, &[0x80, 1])));
+        let found = fitted(&compact(0x21, &[0x80, 1]), &compact(0x21, &[5]), &compact(0x41, &[5]));
+        assert_eq!(found, Some(compact(0x41, &[0x80, 1])));
     }
 
     #[test]
@@ -182,24 +229,12 @@ mod tests {
         // One of the two may be answered, and in any order.
         let response =
             |first: u8, second: u8| [packet(0x81, second, b"value"), packet(0x81, first, b"")].concat();
-        let fitted = fit_response(&request(7, 8), &request(1, 2), &response(1, 2));
-        assert_eq!(fitted, Some(response(7, 8)));
-        assert_eq!(fit_response(&request(1, 2), &request(1, 2), &response(1, 2)), None);
+        let found = fitted(&request(7, 8), &request(1, 2), &response(1, 2));
+        assert_eq!(found, Some(response(7, 8)));
+        assert_eq!(fitted(&request(1, 2), &request(1, 2), &response(1, 2)), None);
         let one = |opaque| packet(0x80, opaque, b"key");
-        assert_eq!(fit_response(&one(9), &one(1), &packet(0x81, 1, b"v")), Some(packet(0x81, 9, b"v")));
-        assert_eq!(fit_response(b"get key\r\n", b"get key\r\n", b"END\r\n"), None);
-    }
-
-    #[test]
-    fn a_statement_may_be_prepared_on_the_way_or_before() {
-        let bind = b"B\0\0\0\x0c\0\0\0\0\0\0\0\0E\0\0\0\x09\0\0\0\0\0";
-        let parse = [&b"P\0\0\0\x10\0SELECT 1\0\0\0"[..], bind].concat();
-        let response = b"2\0\0\0\x04C\0\0\0\x0dSELECT 1\0";
-        let prepared = [b"1\0\0\0\x04", &response[..]].concat();
-        assert_eq!(fit_response(&parse, bind, response).as_ref(), Some(&prepared));
-        assert_eq!(fit_response(bind, &parse, &prepared).as_deref(), Some(&response[..]));
-        assert_eq!(fit_response(bind, bind, response), None);
-        assert_eq!(fit_response(bind, &parse, b"E\0\0\0\x05\0"), None, "what failed is told as it was");
+        assert_eq!(fitted(&one(9), &one(1), &packet(0x81, 1, b"v")), Some(packet(0x81, 9, b"v")));
+        assert_eq!(fitted(b"get key\r\n", b"get key\r\n", b"END\r\n"), None);
     }
 
     #[test]
@@ -208,12 +243,12 @@ mod tests {
         let other = b"\x09\0\0\0\x16SELECT 1";
         let response = |id: u8| [b"\x0c\0\0\x01\0", &[id, 0, 0, 0][..], b"\0\0\x01\0\0\0\0"].concat();
         let mut state = ConnectionState::default();
-        assert_eq!(state.fit_response(prepare, &response(1)), None);
+        assert_eq!(fitted_on(&state, prepare, prepare, &response(1)), None);
         state.exchange(prepare, &response(1));
-        assert_eq!(state.fit_response(other, &response(1)), Some(response(2)));
-        assert_eq!(state.fit_response(other, &response(3)), None);
+        assert_eq!(fitted_on(&state, other, other, &response(1)), Some(response(2)));
+        assert_eq!(fitted_on(&state, other, other, &response(3)), None);
         state.exchange(b"\x05\0\0\0\x19\x01\0\0\0", b"");
-        assert_eq!(state.fit_response(other, &response(1)), None);
-        assert_eq!(state.fit_response(b"\x09\0\0\0\x03SELECT 1", &response(1)), None);
+        assert_eq!(fitted_on(&state, other, other, &response(1)), None);
+        assert_eq!(fitted_on(&state, b"\x09\0\0\0\x03SELECT 1", prepare, &response(1)), None);
     }
 }

@@ -40,7 +40,7 @@ pub mod words;
 
 pub use conversation::{Conversation, End, Part};
 pub use detect::{Detection, detect_request};
-pub use fit::fit_response;
+pub use fit::{Misfit, Said, fit_response};
 pub use frame::{Expected, Framing, RequestFramer, ResponseFramer, Step, frame_request, frame_response};
 pub use packets::{After, Length, Messages, Packets};
 pub use state::ConnectionState;

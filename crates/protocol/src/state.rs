@@ -43,6 +43,8 @@ pub(crate) struct Prepared {
     pub(crate) types: Vec<u32>,
     /// Values that were sent ahead, by the number of their placeholder.
     pub(crate) long_data: Vec<(u16, Vec<u8>)>,
+    /// How PostgreSQL described the columns of its answer: the message that did; empty if none was seen.
+    pub(crate) described: Vec<u8>,
     /// Of a portal: the body of the message that bound it.
     pub(crate) bound: Vec<u8>,
 }
@@ -178,6 +180,11 @@ impl ConnectionState {
         Prepared::find(&self.prepared, b'S', &self.number(id).to_be_bytes())
     }
 
+    /// How PostgreSQL described the columns of a statement (`S`) or a portal (`P`).
+    pub(crate) fn described(&self, what: u8, name: &[u8]) -> Option<&[u8]> {
+        Prepared::find(&self.prepared, what, name).map(|known| &*known.described)
+    }
+
     fn forget(&mut self, what: u8, name: &[u8]) {
         if let Ok(at) = self.prepared.binary_search_by(|known| known.compare(what, name)) {
             self.prepared.remove(at);
@@ -270,12 +277,16 @@ impl ConnectionState {
     fn postgres(&mut self, request: &[u8], response: &[u8]) {
         // What was parsed, and the types of parameters, are answered in their order, up to the first error.
         let mut answers = Reader::new(response);
-        let mut answer = |wanted: u8| loop {
-            let (kind, body) = postgres::message(&mut answers)?;
-            if kind == wanted || kind == b'E' {
-                return (kind == wanted).then_some(body);
+        let mut answer = |wanted: &[u8]| loop {
+            let start = answers.rest();
+            let (kind, _) = postgres::message(&mut answers)?;
+            let message = start.get(..start.len() - answers.rest().len())?;
+            if wanted.contains(&kind) || kind == b'E' {
+                return wanted.contains(&kind).then_some(message);
             }
         };
+        // What the request has bound last.
+        let mut bound: &[u8] = &[];
         let mut messages = Reader::new(request);
         let runs = |mut later: Reader<'_>| {
             core::iter::from_fn(|| postgres::message(&mut later))
@@ -286,29 +297,45 @@ impl ConnectionState {
             match (kind, body) {
                 (b'P', _) => {
                     let Some((name, sql, told)) = postgres::parse(body) else { continue };
-                    if (response.is_empty() || answer(b'1').is_some())
+                    if (response.is_empty() || answer(b"1").is_some())
                         && let Some(known) = self.entry(b'S', name)
                     {
                         (known.sql, known.types) = (sql.to_vec(), types(told));
+                        known.described.clear();
                     }
                 }
                 (b'B', _) => {
                     let Some((portal, statement, _)) = postgres::bind(body) else { continue };
                     let known = Prepared::find(&self.prepared, b'S', statement).cloned();
+                    bound = statement;
                     // Mostly a portal is run where it is bound, and nothing refers to it later.
                     if let Some(known) = known.filter(|_| !portal.is_empty() || !runs)
                         && let Some(entry) = self.entry(b'P', portal)
                     {
                         (entry.sql, entry.types, entry.bound) = (known.sql, known.types, body.to_vec());
+                        entry.described = known.described;
                     }
                 }
                 (b'C', [what, name @ .., 0]) => self.forget(*what, name),
                 (b'D', [b'S', name @ .., 0]) => {
                     let known = Prepared::find(&self.prepared, b'S', name).is_some();
-                    if let Some(body) = answer(b't')
+                    let types = answer(b"t").map(|message| types(message.get(7..).unwrap_or_default()));
+                    let described = types.as_ref().and_then(|_| answer(b"Tn"));
+                    if let Some(types) = types
                         && let Some(entry) = self.entry(b'S', name).filter(|_| known)
                     {
-                        entry.types = types(body.get(2..).unwrap_or_default());
+                        entry.types = types;
+                        entry.described = described.unwrap_or_default().to_vec();
+                    }
+                }
+                (b'D', [b'P', portal @ .., 0]) => {
+                    let Some(described) = answer(b"Tn") else { continue };
+                    for (what, name) in [(b'S', bound), (b'P', portal)] {
+                        if Prepared::find(&self.prepared, what, name).is_some()
+                            && let Some(entry) = self.entry(what, name)
+                        {
+                            entry.described = described.to_vec();
+                        }
                     }
                 }
                 _ => {}

@@ -5,7 +5,9 @@
 mod shared;
 
 use koala_protocol::decode::fields::{Field, fields_in};
-use koala_protocol::{ConnectionState, Detection, Protocol, RequestFramer, Step, detect_request};
+use koala_protocol::{
+    ConnectionState, Detection, Protocol, RequestFramer, Said, Step, detect_request, fit_response,
+};
 use proptest::prelude::*;
 use shared::{capture, talks};
 
@@ -346,11 +348,13 @@ proptest! {
         for talk in &whole {
             let alone = state.referred(&talk.request);
             prop_assert_eq!(fields_in(&state, &talk.request), fields_in(&alone, &talk.request));
-            let _ = state.fit_response(&talk.request, &talk.response);
+            let now = Said { request: &talk.request, state: &state };
+            prop_assert_eq!(fit_response(now, now, &talk.response).map(|fitted| fitted.len()), Ok(talk.response.len()));
             state.exchange(&talk.request, &talk.response);
         }
         for two in whole.windows(2) {
-            let _ = koala_protocol::fit_response(&two[0].request, &two[1].request, &two[1].response);
+            let [now, then] = [0, 1].map(|at| Said { request: &two[at].request, state: &state });
+            let _ = fit_response(now, then, &two[1].response);
         }
     }
 }

@@ -15,10 +15,10 @@ abstract class ListingCommand extends KoalaCommand {
     const recording = await Recording.open(this.recording);
     // Printed at the end: a damaged recording gives its one line of error and no half of a list.
     const summaries: SessionSummary[] = [];
-    for await (const { session } of recording.sessions()) {
-      if (needle !== undefined && !sessionContains(session, needle)) continue;
-      summaries.push(summarize(session));
-    }
+    if (needle === undefined) for await (const { summary } of recording.summaries()) summaries.push(summary);
+    else
+      for await (const { session } of recording.sessions())
+        if (sessionContains(session, needle)) summaries.push(summarize(session));
     if (this.json) stdout.write(`${JSON.stringify(summaries, null, 2)}\n`);
     else if (summaries.length > 0)
       stdout.write(`${[listHeading(), ...summaries.map(listLine)].join('\n')}\n`);

@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket as Bound};
 use std::sync::Arc;
 
 use koala_events::{Address, Arena};
-use koala_protocol::ConnectionState;
+use koala_protocol::{ConnectionState, Protocol};
 use tokio::net::UdpSocket;
 
 use crate::follow::Caller;
@@ -15,7 +15,7 @@ use crate::net;
 use crate::replay::dns;
 use crate::replay::outbound::Outside;
 use crate::replay::past::Past;
-use crate::replay::talks::DATAGRAMS;
+use crate::replay::talks::{Asked, DATAGRAMS};
 
 /// The largest datagram (udp(7)).
 const LARGEST: usize = 65_535;
@@ -87,7 +87,14 @@ impl Outside {
     }
 
     fn answer_datagram(&self, peer: &str, caller: &Caller, request: &[u8]) -> Vec<Vec<u8>> {
-        let answer = self.desk().answer(caller, peer, request, &ConnectionState::default());
+        let asked = Asked {
+            connection: caller.connection,
+            peer,
+            protocol: Protocol::Raw,
+            request,
+            state: &ConnectionState::default(),
+        };
+        let answer = self.desk().answer(caller, &asked);
         let Some(talk) = answer.talk else {
             self.logger()
                 .info(format_args!("a datagram to {peer} is not answered: {}", answer.matched.reason));

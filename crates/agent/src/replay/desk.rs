@@ -183,17 +183,16 @@ impl Desk {
         lock(&self.state).flight(&caller.session?).cloned()
     }
 
-    /// What the request of `caller` to `peer` is answered with, on a connection on which was said what `state` knows.
-    pub fn answer(&self, caller: &Caller, peer: &str, request: &[u8], state: &ConnectionState) -> Answer {
-        let asked = Asked { connection: caller.connection, peer, request, state };
+    /// What a request of `caller` is answered with.
+    pub fn answer(&self, caller: &Caller, asked: &Asked<'_>) -> Answer {
         match self.flight(caller) {
             Some(flight) => {
-                let answer = self.answer_in(&flight, &asked);
+                let answer = self.answer_in(&flight, asked);
                 let matched = answer.matched.clone();
-                flight.note(caller, request, matched);
+                flight.note(caller, asked.request, matched);
                 answer
             }
-            None => self.answer_outside(&asked),
+            None => self.answer_outside(asked),
         }
     }
 
@@ -272,9 +271,9 @@ impl Desk {
     fn set_up(&self, asked: &Asked<'_>, replayed: &str) -> Option<Answer> {
         let Asked { peer, request, .. } = *asked;
         let recorded = set_up::key(request).and_then(|key| self.past.set_up.get(&(peer.to_owned(), key)));
-        if let Some(talk) = recorded {
+        if let Some(talk) = recorded.and_then(|talk| asked.fitted(talk).ok()) {
             let reason = format!("sets a connection up, as in session {}", talk.session_id);
-            return Some(Answer::found(talk.clone(), replayed, reason));
+            return Some(Answer::found(talk, replayed, reason));
         }
         let response = set_up::simulate(request)?;
         Some(Answer::simulated(Talk::simulated(request.to_vec(), response)))
@@ -322,6 +321,21 @@ impl Desk {
             }
         }
         Some(answer)
+    }
+
+    /// The client of `caller` went away from the login that it was answered last, for this reason.
+    pub fn left(&self, caller: &Caller, peer: &str, reason: &str) {
+        let Some(flight) = self.flight(caller) else {
+            return self.note_unmatched(peer, b"", reason.to_owned());
+        };
+        let mut course = flight.course();
+        let login = course.made.iter_mut().rev().find(|made| made.connection == caller.connection);
+        if let Some(Made { matched, .. }) = login {
+            let nearest_action_index = matched.action_index;
+            let session_id = std::mem::take(&mut matched.session_id);
+            *matched =
+                Matched { nearest_action_index, session_id, ..Answer::none(reason.to_owned()).matched };
+        }
     }
 
     /// How somebody has logged in: in the replayed session, the next time; else wherever that was recorded.
@@ -443,8 +457,13 @@ impl Desk {
             }
             // The program went on without an answer: there is none to speak of, but what it asked counts.
             None => {
-                let state = &ConnectionState::default();
-                let asked = Asked { connection: call.connection_id, peer, request: &call.request, state };
+                let asked = Asked {
+                    connection: call.connection_id,
+                    peer,
+                    protocol: self.past.protocols.get(peer).copied().unwrap_or_default(),
+                    request: &call.request,
+                    state: &ConnectionState::default(),
+                };
                 self.answer_in(flight, &asked).matched
             }
         }
@@ -586,9 +605,19 @@ mod tests {
         Caller { connection: 9, peer: net::parse_address(PEER), session }
     }
 
+    fn ask_desk(desk: &Desk, caller: &Caller, words: &[&str]) -> Answer {
+        let asked = Asked {
+            connection: caller.connection,
+            peer: PEER,
+            protocol: Protocol::Redis,
+            request: &command(words),
+            state: &ConnectionState::default(),
+        };
+        desk.answer(caller, &asked)
+    }
+
     fn answer(desk: &Desk, session: Option<Address>, words: &[&str]) -> (String, Matched) {
-        let Answer { talk, matched, .. } =
-            desk.answer(&caller(session), PEER, &command(words), &ConnectionState::default());
+        let Answer { talk, matched, .. } = ask_desk(desk, &caller(session), words);
         let response = talk.map(|talk| String::from_utf8_lossy(&talk.response).into_owned());
         (response.unwrap_or_default(), matched)
     }
@@ -630,7 +659,7 @@ mod tests {
             let (_flight, _delivered) = desk.admit(FROM, &recorded, Talks::of(&recorded));
             let answers = asked.iter().map(|(connection, words)| {
                 let caller = Caller { connection: *connection, ..caller(Some(FROM)) };
-                let answer = desk.answer(&caller, PEER, &command(words), &ConnectionState::default());
+                let answer = ask_desk(&desk, &caller, words);
                 answer
                     .talk
                     .map(|talk| String::from_utf8_lossy(&talk.response).into_owned())

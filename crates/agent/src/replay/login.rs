@@ -9,7 +9,7 @@
 //!   of its authentication plugin.
 //! - PostgreSQL: `AuthenticationOk` at once, as of a server that trusts the client, with the parameters that the
 //!   server told. Clients take that unless they insist on a way of authentication (`require_auth` of libpq) or on
-//!   channel binding.
+//!   channel binding: they go away without another word, and the report says why.
 
 use std::sync::Arc;
 
@@ -189,6 +189,22 @@ impl Entry {
         self.step = 0;
     }
 
+    /// Why the client can be thought to have gone away, if it has now: it was let in, and did not say a word after that.
+    pub fn left(&self) -> Option<&'static str> {
+        let login = self.login.as_ref().filter(|login| login.succeeded() && !self.over)?;
+        let reason = match login.protocol {
+            Protocol::Postgres => {
+                "the client went away as soon as it was let in: it may insist on channel binding, or on another way of \
+                 authentication (channel_binding, require_auth), which can't be replayed, as the server would have to \
+                 prove that it knows the password"
+            }
+            _ => "the client went away as soon as it was let in",
+        };
+        // PostgreSQL lets it in at once.
+        let steps = if login.protocol == Protocol::Postgres { 1 } else { login.talks.len() - login.named };
+        (self.step >= steps).then_some(reason)
+    }
+
     /// The answer to the next packet of the login, and to which recorded one it belongs.
     pub fn answer(&mut self, request: &[u8]) -> Option<Talk> {
         let login = self.login.as_ref()?;
@@ -328,11 +344,15 @@ mod tests {
         let now = mysql_login("app", b"fresh", "shop");
         assert_eq!(entry.asks(Protocol::MySql, &now), Asks::Who(who("app", "shop")));
         entry.begin(recorded);
+        assert_eq!(entry.left(), None, "it was told nothing yet");
         assert_eq!(entry.answer(&now).unwrap().response, SWITCH);
+        assert_eq!(entry.left(), None, "it was not let in yet");
         let proof = packet(3, b"and another");
         assert_eq!(entry.asks(Protocol::MySql, &proof), Asks::Proof);
         assert_eq!(entry.answer(&proof).unwrap().response, OK);
+        assert!(entry.left().is_some());
         assert_eq!(entry.asks(Protocol::MySql, b"\x05\0\0\0\x03PING"), Asks::Nothing);
+        assert_eq!(entry.left(), None, "it has asked for something");
         // Once it asks, what has another number is data of a command.
         assert_eq!(entry.asks(Protocol::MySql, &proof), Asks::Nothing);
         let change = packet(0, b"\x11app\0\x01pshop\0");
@@ -364,6 +384,7 @@ mod tests {
         assert_eq!(entry.asks(Protocol::Postgres, &begin), Asks::Who(who("app", "shop")));
         entry.begin(login.clone());
         assert_eq!(entry.answer(&begin).unwrap().response, ready);
+        assert!(entry.left().is_some_and(|reason| reason.contains("channel binding")));
         let (reason, differences) = refusal(&who("app", "other"), Some(&login));
         assert_eq!(reason, "no login of app to the database other was recorded with this peer");
         assert_eq!(differences, ["database: shop -> other"]);
@@ -380,6 +401,7 @@ mod tests {
         entry.begin(login);
         let answer = entry.answer(&start_up("app", "shop")).unwrap();
         assert_eq!((answer.response, answer.after), (error, After::Close));
+        assert_eq!(entry.left(), None, "it was told to go");
     }
 
     proptest! {

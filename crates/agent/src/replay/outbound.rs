@@ -5,7 +5,6 @@
 //! tells the log as well, at the moment when the request arrives. What nothing recorded answers is not answered:
 //! the connection is closed.
 
-use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +22,7 @@ use crate::replay::framing::{self, Next, Requests};
 use crate::replay::login::Entry;
 use crate::replay::past::Past;
 use crate::replay::socket::{self, Socket};
-use crate::replay::talks::{After, Answer, Talk};
+use crate::replay::talks::{After, Answer, Asked, Talk};
 
 /// How long the log may take to tell of bytes that have arrived.
 const LOG_PATIENCE: Duration = Duration::from_secs(1);
@@ -168,6 +167,9 @@ impl Served<'_> {
             let quiet = (self.requests.is_unframed() && !self.requests.pending().is_empty()).then_some(QUIET);
             let came = self.wait(quiet).await?;
             ended = matches!(came, Came::End);
+            if let (true, Some(reason), Some(caller)) = (ended, self.entry.left(), &known) {
+                self.outside.desk.left(caller, &caller.peer.to_string(), reason);
+            }
             if !matches!(came, Came::Bytes) && self.requests.pending().is_empty() {
                 continue;
             }
@@ -279,8 +281,10 @@ impl Served<'_> {
         let desk = &self.outside.desk;
         let protocol = self.requests.protocol().unwrap_or_default();
         let login = desk.log_in(caller, peer, protocol, &mut self.entry, request);
-        let Answer { talk, matched, .. } =
-            login.unwrap_or_else(|| desk.answer(caller, peer, request, &self.state));
+        let Answer { talk, matched, .. } = login.unwrap_or_else(|| {
+            let connection = caller.connection;
+            desk.answer(caller, &Asked { connection, peer, protocol, request, state: &self.state })
+        });
         let Some(talk) = talk else {
             self.outside.logger.info(format_args!("a call to {peer} is not answered: {}", matched.reason));
             self.ending = After::Close;
@@ -288,35 +292,14 @@ impl Served<'_> {
         };
         let told = self.requests.told_to_continue();
         let response = if told { framing::without_continue(&talk.response) } else { &talk.response };
-        let response = self.fitted(protocol, request, &talk.request, response);
-        self.out.extend_from_slice(&response);
+        if !matches!(protocol, Protocol::Http | Protocol::FastCgi | Protocol::Raw) {
+            self.state.exchange(request, response);
+        }
+        self.out.extend_from_slice(response);
         self.ending = talk.after;
         if protocol == Protocol::Http && framing::switches(request, &talk.response) {
             self.requests.speak(Protocol::Raw);
         }
-    }
-
-    /// The response to a recorded request as it has to be to answer this one, on this connection.
-    fn fitted<'b>(
-        &mut self,
-        protocol: Protocol,
-        request: &[u8],
-        recorded: &[u8],
-        response: &'b [u8],
-    ) -> Cow<'b, [u8]> {
-        // What these say stands for itself.
-        if matches!(protocol, Protocol::Http | Protocol::FastCgi | Protocol::Raw) {
-            return Cow::Borrowed(response);
-        }
-        let mut response = match koala_protocol::fit_response(request, recorded, response) {
-            Some(fitted) => Cow::Owned(fitted),
-            None => Cow::Borrowed(response),
-        };
-        if let Some(fitted) = self.state.fit_response(request, &response) {
-            response = Cow::Owned(fitted);
-        }
-        self.state.exchange(request, &response);
-        response
     }
 
     fn refuse(&mut self, caller: &Caller, peer: &str, request: &[u8], reason: String) {

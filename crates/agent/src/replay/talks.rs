@@ -1,10 +1,11 @@
 //! Recorded calls, and which of them answers a request.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use koala_matcher::{Decision, FieldScore, Index, RecordedCall, RecordedTalk, Strategy};
-use koala_protocol::{ConnectionState, Protocol};
+use koala_protocol::{ConnectionState, Misfit, Protocol, Said};
 use koala_session::model::{self, Action, CallOutbound, Connection, Matched, RunnerUp, Session};
 
 use crate::net;
@@ -81,10 +82,32 @@ pub struct Asked<'a> {
     pub connection: u64,
     /// Who is asked, as an address in text.
     pub peer: &'a str,
+    /// The protocol that is spoken on it.
+    pub protocol: Protocol,
     /// The bytes.
     pub request: &'a [u8],
     /// What was said on the connection before.
     pub state: &'a ConnectionState,
+}
+
+impl Asked<'_> {
+    /// A recorded talk with its response as it has to be to answer this request, on this connection.
+    ///
+    /// # Errors
+    ///
+    /// [`Misfit`] where the recorded response does not hold what is asked for.
+    pub fn fitted(&self, talk: &Arc<Talk>) -> Result<Arc<Talk>, Misfit> {
+        // What these say stands for itself.
+        if matches!(self.protocol, Protocol::Http | Protocol::FastCgi | Protocol::Raw) {
+            return Ok(talk.clone());
+        }
+        let now = Said { request: self.request, state: self.state };
+        let then = Said { request: &talk.request, state: &talk.state };
+        Ok(match koala_protocol::fit_response(now, then, &talk.response)? {
+            Cow::Borrowed(_) => talk.clone(),
+            Cow::Owned(response) => Arc::new(Talk { response, ..Talk::clone(talk) }),
+        })
+    }
 }
 
 /// A connect that failed in the recording.
@@ -346,14 +369,28 @@ impl Book {
 
     /// The recorded call that a request corresponds to. `replayed` is the id of the session that asks.
     pub fn find(&mut self, asked: &Asked<'_>, replayed: &str) -> Answer {
-        let Asked { connection, peer, request, state } = *asked;
+        let Asked { connection, peer, request, state, .. } = *asked;
         let decision = self.index.find_in(state, connection, peer, &dns::without_id(peer, request));
         let talk_at = |index: Option<usize>| {
             index.and_then(|index| self.asked.get(index)).and_then(|&place| self.talks.get(place))
         };
-        let talk = talk_at(decision.index).cloned();
-        let nearest = talk_at(decision.nearest).map_or(-1, |talk| i64::from(talk.action_index));
-        let named = talk.as_ref().or_else(|| talk_at(decision.nearest));
+        let found = talk_at(decision.index);
+        let mut misfit = None;
+        let mut talk = found.and_then(|found| match asked.fitted(found) {
+            Ok(talk) => Some(talk),
+            Err(reason) => {
+                misfit = Some(format!("it is a recorded call whose answer can't be given: {reason}"));
+                None
+            }
+        });
+        // Where a protocol that is not known repeats the number of a request in its answer.
+        if let (Some(index), Some(found)) = (decision.index, talk.as_mut())
+            && let Some(response) = self.index.fit_response(index, request, &found.response)
+        {
+            *found = Arc::new(Talk { response, ..Talk::clone(found) });
+        }
+        let named = found.or_else(|| talk_at(decision.nearest));
+        let nearest = named.filter(|_| talk.is_none()).map_or(-1, |talk| i64::from(talk.action_index));
         // Equal bytes need no score.
         let fields = decision.fields.iter().filter(|field| field.name != "bytes" || field.score < 1.0);
         let fields = fields.map(|FieldScore { name, weight, score }| model::FieldScore {
@@ -371,9 +408,9 @@ impl Book {
         let matched = Matched {
             session_id: named.map(|talk| other_session(&talk.session_id, replayed)).unwrap_or_default(),
             action_index: talk.as_ref().map_or(-1, |talk| i64::from(talk.action_index)),
-            mark,
-            reason,
-            nearest_action_index: if talk.is_some() { -1 } else { nearest },
+            mark: if misfit.is_some() { 0.0 } else { mark },
+            reason: misfit.unwrap_or(reason),
+            nearest_action_index: nearest,
             differences,
             fields,
             runner_up,

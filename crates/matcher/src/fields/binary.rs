@@ -195,18 +195,22 @@ pub(super) fn read_mysql(command: &mysql::Command<'_>, scratch: &mut Scratch, si
     Facts { read_only, ..facts }
 }
 
+/// How a description of a portal is told from that of a statement among the types of messages.
+const DESCRIBE_PORTAL: u8 = b'd';
+
 pub(super) fn read_postgres(
     messages: postgres::Messages<'_>,
     scratch: &mut Scratch,
     sink: &mut dyn Sink,
 ) -> Facts {
     let mut read_only = true;
-    let mut neighbours = None;
+    let mut found = None;
     // The statement that was read last, and whether it only reads.
     let mut known: Option<(&[u8], sql::Statement<'_>)> = None;
     let mut reads = false;
     // The messages that the server answers, by their types.
     let mut answered = Vec::new();
+    let mut on_the_way = [None; 2];
     for message in messages {
         // What is prepared, bound, described or closed is gone with the connection, and each connection needs it.
         let (kind, runs) = match &message {
@@ -214,6 +218,8 @@ pub(super) fn read_postgres(
             postgres::Message::Parse { .. } => (b'P', false),
             postgres::Message::Bind { .. } => (b'B', false),
             postgres::Message::Execute { .. } => (b'E', true),
+            // Columns of what is run: those who know them need not ask.
+            postgres::Message::Named { kind: b'D', what: b'P', .. } => (DESCRIBE_PORTAL, false),
             postgres::Message::Named { kind, .. } => (*kind, false),
             // Sync and Flush steer the conversation.
             postgres::Message::Other(b'S' | b'H', _) => continue,
@@ -225,7 +231,15 @@ pub(super) fn read_postgres(
             }
             _ => continue,
         };
-        answered.push(kind);
+        // Whether a statement is prepared and described on the way depends on what its connection was used for before.
+        match (answered.last(), kind) {
+            (Some(b'P'), b'B') => on_the_way[0] = Some("prepares"),
+            (Some(&DESCRIBE_PORTAL), b'E') => on_the_way[1] = Some("describes"),
+            _ => answered.push(0),
+        }
+        if let Some(last) = answered.last_mut() {
+            *last = kind;
+        }
         let (name, text, values) = match message {
             postgres::Message::Query(text) => (None, Some(text), None),
             postgres::Message::Parse { name, sql } => (Some(name), Some(sql), None),
@@ -252,7 +266,7 @@ pub(super) fn read_postgres(
                 let statement = sql::Statement::parse(text, sql::Dialect::Postgres);
                 let facts = read_statement(&statement, scratch, sink);
                 reads = facts.read_only;
-                neighbours = neighbours.or(Some(facts.neighbours));
+                found = found.or(Some(facts));
                 known = Some((text, statement));
             }
             Some(_) => {}
@@ -264,22 +278,22 @@ pub(super) fn read_postgres(
         }
         read_only &= reads || !runs;
         if let Some(values) = values {
+            // The form of the values is not what is asked for; an answer in the same form is the better one.
+            let formats = values.result_formats();
+            if !formats.is_empty() {
+                sink.field(Group::Clause, Role::Soft, "result formats", formats);
+            }
             let none = sql::Statement::parse(b"", sql::Dialect::Postgres);
             let statement = known.as_ref().map_or(&none, |(_, statement)| statement);
             read_values(statement, values.values(), &mut scratch.name, sink);
         }
     }
-    // Whether a statement is prepared on the way depends on what its connection was used for before.
-    let told = match &*answered {
-        [b'P', rest @ ..] if rest.first() == Some(&b'B') => {
-            sink.field(Group::Clause, Role::Soft, "prepares", b"yes");
-            rest
-        }
-        all => all,
-    };
-    sink.field(Group::Command, Role::Identity, "messages", told);
-    match neighbours {
-        Some(neighbours) => Facts { read_only, neighbours, unknown: false },
+    for told in on_the_way.into_iter().flatten() {
+        sink.field(Group::Clause, Role::Soft, told, b"yes");
+    }
+    sink.field(Group::Command, Role::Identity, "messages", &answered);
+    match found {
+        Some(facts) => Facts { read_only, ..facts },
         None => facts(false, "postgres", b""),
     }
 }

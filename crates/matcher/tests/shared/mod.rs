@@ -27,6 +27,12 @@ pub(crate) struct Call {
     /// Its bytes.
     #[serde(rename = "req", deserialize_with = "base64")]
     pub(crate) request: Vec<u8>,
+    /// What it was answered with, where the case tells it.
+    #[serde(default, deserialize_with = "base64")]
+    pub(crate) response: Vec<u8>,
+    /// The connection that it was sent on, or 0 where the case does not tell it.
+    #[serde(default)]
+    pub(crate) connection: u64,
 }
 
 /// A request of a run.
@@ -37,6 +43,15 @@ pub(crate) struct Step {
     /// Its bytes.
     #[serde(rename = "req", deserialize_with = "base64")]
     pub(crate) request: Vec<u8>,
+    /// What it was answered with, where the case tells it.
+    #[serde(default, deserialize_with = "base64")]
+    pub(crate) response: Vec<u8>,
+    /// The connection that it was sent on, or 0 where the case does not tell it.
+    #[serde(default)]
+    pub(crate) connection: u64,
+    /// What the program did, where the case tells it.
+    #[serde(default)]
+    pub(crate) deed: String,
     /// The recorded call that it is, or -1.
     pub(crate) truth: i64,
     /// What koala 1.x answers with its strategy of that name.
@@ -58,6 +73,11 @@ impl Case {
     /// Reads a file of cases.
     pub(crate) fn read(path: &Path) -> Result<Vec<Self>, Box<dyn Error>> {
         Ok(serde_json::from_slice(&fs::read(path)?)?)
+    }
+
+    /// Reads a file with a case on each line.
+    pub(crate) fn read_lines(path: &Path) -> Result<Vec<Self>, Box<dyn Error>> {
+        Ok(fs::read_to_string(path)?.lines().map(serde_json::from_str).collect::<Result<_, _>>()?)
     }
 
     /// What was done to the requests.

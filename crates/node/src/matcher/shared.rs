@@ -6,11 +6,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use koala_matcher::Index;
+use koala_matcher::Follower;
 
 /// An index, and whose turn it is.
 pub struct Shared {
-    index: Mutex<Index>,
+    index: Mutex<Follower>,
     /// The number of the next ticket.
     next: AtomicU64,
     turn: Mutex<Turn>,
@@ -36,7 +36,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    pub(super) fn new(index: Index) -> Arc<Self> {
+    pub(super) fn new(index: Follower) -> Arc<Self> {
         let turn = Mutex::new(Turn::default());
         Arc::new(Self { index: Mutex::new(index), next: AtomicU64::new(0), turn, moved: Condvar::new() })
     }
@@ -49,7 +49,7 @@ impl Shared {
 
 impl Ticket {
     /// Waits for its turn and does the work then.
-    pub(super) fn wait<T>(self, work: impl FnOnce(&mut Index) -> T) -> T {
+    pub(super) fn wait<T>(self, work: impl FnOnce(&mut Follower) -> T) -> T {
         let mut turn = lock(&self.shared.turn);
         while turn.number != self.number {
             turn = self.shared.moved.wait(turn).unwrap_or_else(PoisonError::into_inner);
@@ -79,10 +79,10 @@ mod tests {
 
     #[test]
     fn turns_come_in_the_order_of_the_tickets() {
-        let calls = [RecordedCall::new("a", b"same"); 3];
-        let shared = Shared::new(Index::new(Strategy::Exact, calls));
+        let calls = [(RecordedCall::new("a", b"same"), &b""[..]); 3];
+        let shared = Shared::new(Follower::new(Strategy::Exact, calls));
         let [first, unused, second, third] = [(); 4].map(|()| shared.ticket());
-        let find = |ticket: Ticket| ticket.wait(|index| index.find("a", b"same").index);
+        let find = |ticket: Ticket| ticket.wait(|index| index.find(None, "a", b"same").index);
         let found = thread::scope(|scope| {
             let third = scope.spawn(|| find(third));
             let second = scope.spawn(|| find(second));

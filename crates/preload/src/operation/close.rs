@@ -7,8 +7,8 @@ use koala_events::{Address, EventKind};
 
 use crate::descriptors;
 use crate::library;
-use crate::operation::file;
 use crate::operation::totals::Totals;
+use crate::operation::{datagram, file};
 use crate::symbol::Symbol;
 use crate::sys::{self, nr};
 
@@ -65,7 +65,17 @@ pub(crate) fn close_from(first: c_int, real: impl FnOnce()) {
 /// `fd` is about to be something else, or nothing.
 #[inline(never)]
 pub(crate) fn forget(fd: c_int) {
-    end(fd, Totals::of(fd, descriptors::get(fd)));
+    let entry = descriptors::get(fd);
+    if entry.named()
+        && library::is_active()
+        && let Some(log) = library::log_if_attached()
+    {
+        datagram::unnamed(&log, fd, entry);
+    }
+    if entry.is_file() && library::is_active() {
+        file::output::end(fd);
+    }
+    end(fd, Totals::of(fd, entry));
 }
 
 /// `fd` is something else: what it was, was closed in a way that was not seen.
@@ -95,6 +105,6 @@ pub(crate) fn end(fd: c_int, totals: Option<Totals>) {
     if let Some(log) = library::log_if_attached() {
         let totals = totals.map(Totals::encode);
         let payload = totals.as_ref().map_or(&[][..], |totals| totals);
-        log.append(EventKind::Close, fd, entry, 0, sys::now(), payload);
+        log.append_passed(EventKind::Close, fd, entry, 0, payload);
     }
 }

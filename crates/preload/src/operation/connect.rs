@@ -60,6 +60,11 @@ unsafe fn connect_by(
     if !entry.is_socket() || peer == Address::None {
         // In a replay too: AF_UNSPEC dissolves an association, other families (netlink) reach nobody.
         let totals = Totals::of(fd, entry);
+        if entry.named()
+            && let Some(log) = library::log_if_attached()
+        {
+            datagram::unnamed(&log, fd, entry);
+        }
         let result = real(name, length);
         if result == 0 && entry.is_socket() && entry.connection() != 0 && !entry.datagram() {
             close::end(fd, totals);
@@ -78,7 +83,9 @@ unsafe fn connect_by(
         let result = match &target {
             Target::Agent(server) => real(server.pointer(), server.length()),
             Target::Real => real(name, length),
-            Target::Nowhere(errno) => refuse(*errno),
+            // One that is connected is told so, whomever it asks for (connect(2)).
+            Target::Nowhere(errno) if address::peer(fd) == Address::None => refuse(*errno),
+            Target::Nowhere(_) => refuse(error::EISCONN as c_int),
             Target::Pretended => 0,
         };
         tell_again(&log, fd, entry, &peer, if result == 0 { 0 } else { -sys::errno() });
@@ -103,6 +110,10 @@ unsafe fn connect_by(
     }
     if matches!(target, Target::Agent(_) | Target::Pretended) {
         descriptors::set_peer(fd, &peer);
+    } else if library::is_replaying() {
+        // It is connected to whom it says it is, now.
+        descriptors::set_peer(fd, &Address::None);
+        datagram::bound(fd);
     }
     tell(pending, fd, &peer, outcome);
     result
@@ -187,13 +198,13 @@ pub(crate) fn is_bypassed(log: &Log, peer: &Address) -> bool {
 /// Whether datagrams to `peer` may leave in a replay: to the program itself, and where the user said so.
 pub(crate) fn is_reachable(log: &Log, peer: &Address) -> bool {
     let table = log.replay_table();
-    table.is_own_listener(peer) || table.is_own_receiver(peer) || is_bypassed(log, peer)
+    table.is_own_receiver(peer) || is_bypassed(log, peer)
 }
 
 /// Where a connect to `peer` goes in a replay.
 fn redirect(log: &Log, fd: c_int, entry: Entry, peer: &Address) -> Target {
     let table = log.replay_table();
-    if table.is_own_listener(peer) || (entry.datagram() && table.is_own_receiver(peer)) {
+    if if entry.datagram() { table.is_own_receiver(peer) } else { table.is_own_listener(peer) } {
         return Target::Real;
     }
     if entry.datagram() {

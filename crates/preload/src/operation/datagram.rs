@@ -37,7 +37,13 @@ pub(crate) fn way(log: Option<&Log>, fd: c_int, peer: &Address) -> Way {
         (Address::None, None) => address::peer(fd),
         (peer, _) => *peer,
     };
+    if asked == Address::None && !matches!(address::local(fd), Address::None | Address::Unix(..)) {
+        // It is not connected, and the kernel says so (udp(7)).
+        return Way::Real;
+    }
     if connect::is_reachable(log, &asked) {
+        // Who receives it answers to where it comes from.
+        own_address(log, fd);
         return Way::Real;
     }
     match stand_in(log, &asked) {
@@ -150,7 +156,7 @@ pub(crate) unsafe fn source(name: *mut u8, length: u32) -> Address {
     peer
 }
 
-/// bind(2): where the program receives datagrams at an address that it chose, its own may go there in a replay.
+/// bind(2): where the program receives datagrams, its own may go in a replay.
 pub(crate) fn bind(fd: c_int, real: impl FnOnce() -> c_int) -> c_int {
     let result = real();
     if result == 0 && library::is_replaying() {
@@ -159,19 +165,63 @@ pub(crate) fn bind(fd: c_int, real: impl FnOnce() -> c_int) -> c_int {
     result
 }
 
+/// In a replay: the socket has an address by now, to which the program's own datagrams may go.
 #[inline(never)]
-fn bound(fd: c_int) {
-    if !library::is_active() || !socket::known(fd).datagram() {
+pub(crate) fn bound(fd: c_int) {
+    if !library::is_active() {
         return;
     }
-    let local = address::local(fd);
-    // Where the kernel chose the port, nobody knows it beforehand (ip(7)).
-    let ephemeral = (32_768..=60_999).contains(&local.port());
-    if local != Address::None
-        && !ephemeral
+    let entry = socket::known(fd);
+    if entry.datagram()
+        && !entry.named()
         && let Some(log) = library::log()
     {
-        log.replay_table().receive_at(&local);
+        let local = address::local(fd);
+        if local.port() != 0 || matches!(local, Address::Unix(_, 1..)) {
+            log.replay_table().receive_at(&local);
+            descriptors::set_named(fd, true);
+        }
+    }
+}
+
+/// Gives a socket that has none an address before it sends, as the kernel would (ip(7)): whoever receives what it sends
+/// may answer at once, and the answer is to be let through.
+fn own_address(log: &Log, fd: c_int) {
+    let local = address::local(fd);
+    let any = match local {
+        Address::V4(_, 0) => Address::V4([0; 4], 0),
+        Address::V6(_, 0) => Address::V6([0; 16], 0),
+        _ => return bound(fd),
+    };
+    unnamed(log, fd, descriptors::get(fd));
+    let any = SockAddr::from_address(&any);
+    // SAFETY: an address of ours with its length.
+    unsafe {
+        sys::call(nr::__NR_bind, [fd as usize, any.pointer() as usize, any.length() as usize, 0, 0, 0])
+    };
+    bound(fd);
+}
+
+/// In a replay: the socket is about to be closed, or its address to become another: none of the program's own goes to
+/// the one that it has.
+#[inline(never)]
+pub(crate) fn unnamed(log: &Log, fd: c_int, entry: Entry) {
+    if entry.named() {
+        let (table, local) = (log.replay_table(), address::local(fd));
+        if entry.datagram() {
+            table.leave(&local);
+        } else {
+            table.unlisten(&local);
+        }
+        descriptors::set_named(fd, false);
+    }
+}
+
+/// Other descriptors or processes may have the program's sockets from now on: the addresses of these stay known when
+/// they are closed here.
+pub(crate) fn keep_names() {
+    if library::is_replaying() {
+        descriptors::each(0, u32::MAX, |fd| descriptors::set_named(fd, false));
     }
 }
 

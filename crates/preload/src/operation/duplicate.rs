@@ -5,6 +5,7 @@ use core::ffi::c_int;
 use crate::descriptors;
 use crate::library;
 use crate::operation::close;
+use crate::operation::file::output;
 use crate::operation::totals::Totals;
 use crate::sys::nr;
 
@@ -25,6 +26,7 @@ pub(crate) fn duplicate_to(from: c_int, to: c_int, real: impl FnOnce() -> c_int)
     }
     // With a bad `from` the call closes nothing. Nobody else gets the number meanwhile.
     let totals = Totals::of(to, descriptors::get(to));
+    output::end(to);
     let result = real();
     if result >= 0 {
         close::end(to, totals);
@@ -43,6 +45,8 @@ pub(crate) fn control(fd: c_int, command: c_int, real: impl FnOnce() -> c_int) -
 
 #[inline(never)]
 fn share(from: c_int, to: c_int) {
+    // The name stays when one of them is closed.
+    descriptors::set_named(from, false);
     let entry = descriptors::get(from);
     if (entry.is_socket() || entry.is_file()) && entry.connection() != 0 {
         descriptors::set(from, entry.share());
@@ -53,4 +57,5 @@ fn share(from: c_int, to: c_int) {
     } else {
         descriptors::set(to, entry);
     }
+    output::begin(to, entry);
 }

@@ -3,7 +3,7 @@
 //! A log, say: what the program writes there is part of what it does. In a replay nothing is appended to the real
 //! file: the program gets a descriptor of memory in its place, and what it writes is written down. A program that
 //! another one of the tree has started with such a descriptor goes on with it ([`crate::lineage`]), in whatever place it
-//! has it; what it writes there by a stream that libc has made at its start, its standard output, is not seen.
+//! has it; what it writes there by the streams that libc has made at its start is found out afterwards ([`output`]).
 //!
 //! Streams of stdio write by calls inside libc, which no hook sees. So a stream that is opened for appending is one
 //! that writes by this library ([`super::cookie`]). It is line-buffered, so that each line is known when it is
@@ -22,6 +22,7 @@ use crate::operation::{close, transfer};
 use crate::sys::{self, error, nr};
 use crate::thread::Thread;
 
+pub(crate) mod output;
 mod streams;
 
 pub(crate) use streams::{open_stream, reopen_stream, stream_of_descriptor};
@@ -92,7 +93,7 @@ unsafe fn before_open(directory: c_int, path: *const c_char, flags: u32) -> Open
     }
     // SAFETY: the caller's promise.
     let (special, exists) = unsafe { (is_stream(path), kind(directory, path)) };
-    if special || exists.is_some_and(|kind| kind == nr::S_IFCHR) {
+    if special || exists == Ok(nr::S_IFCHR) {
         return Opening::Untracked;
     }
     let replaying = library::is_replaying();
@@ -102,18 +103,19 @@ unsafe fn before_open(directory: c_int, path: *const c_char, flags: u32) -> Open
     if !replaying {
         return Opening::Real(log);
     }
-    let fails = match exists {
-        None => flags & nr::O_CREAT == 0,
-        Some(kind) => kind != nr::S_IFREG || flags & (nr::O_CREAT | nr::O_EXCL) == nr::O_CREAT | nr::O_EXCL,
+    let made_anew = flags & (nr::O_CREAT | nr::O_EXCL) == nr::O_CREAT | nr::O_EXCL;
+    let failure = match exists {
+        // SAFETY: the caller's promise.
+        Err(error::ENOENT) if flags & nr::O_CREAT != 0 => unsafe { no_folder(directory, path) },
+        Err(errno) => Some(errno),
+        Ok(_) if made_anew => Some(error::EEXIST),
+        Ok(nr::S_IFREG) => None,
+        Ok(nr::S_IFDIR) => Some(error::EISDIR),
+        // A pipe or the like leads out of the process.
+        Ok(_) => Some(error::EACCES),
     };
-    if fails {
-        return fail(match exists {
-            None => error::ENOENT,
-            Some(nr::S_IFREG) => error::EEXIST,
-            Some(nr::S_IFDIR) => error::EISDIR,
-            // A pipe or the like leads out of the process.
-            Some(_) => error::EACCES,
-        });
+    if let Some(errno) = failure {
+        return fail(errno);
     }
     // SAFETY: a name that ends.
     let fd = unsafe {
@@ -125,7 +127,7 @@ unsafe fn before_open(directory: c_int, path: *const c_char, flags: u32) -> Open
         return fail(-fd as u32);
     }
     let fd = fd as c_int;
-    if exists.is_some() && flags & nr::O_RDWR != 0 && flags & nr::O_TRUNC == 0 {
+    if exists.is_ok() && flags & nr::O_RDWR != 0 && flags & nr::O_TRUNC == 0 {
         // SAFETY: the caller's promise.
         unsafe { fill(fd, directory, path) };
     }
@@ -157,20 +159,42 @@ unsafe fn fill(to: c_int, directory: c_int, path: *const c_char) {
     sys::close(from as c_int);
 }
 
-/// The kind of file at `path`, as `st_mode` has it; `None` if there is none.
+/// The kind of file at `path`, as `st_mode` has it, or why that can't be said: an `errno`, of which `ENOENT` is that there
+/// is none.
 ///
 /// # Safety
 ///
 /// `path` must be a C string.
-unsafe fn kind(directory: c_int, path: *const c_char) -> Option<u32> {
+unsafe fn kind(directory: c_int, path: *const c_char) -> Result<u32, u32> {
     let mut about = MaybeUninit::<nr::stat>::zeroed();
     // SAFETY: the caller's promise; the kernel fills the structure.
     let result = unsafe {
         let to = about.as_mut_ptr() as usize;
         sys::call(nr::__NR_newfstatat, [directory as usize, path as usize, to, 0, 0, 0])
     };
+    if result < 0 {
+        return Err(-result as u32);
+    }
     // SAFETY: zeros are a valid value, and the kernel has written another.
-    (result == 0).then(|| unsafe { about.assume_init() }.st_mode & nr::S_IFMT)
+    Ok(unsafe { about.assume_init() }.st_mode & nr::S_IFMT)
+}
+
+/// Why no file can be made at `path`, where there is none: an `errno`. `None` if the folder is there for it.
+///
+/// # Safety
+///
+/// `path` must be a C string.
+unsafe fn no_folder(directory: c_int, path: *const c_char) -> Option<u32> {
+    // SAFETY: the caller's promise.
+    let path = unsafe { sys::string(path.cast()) };
+    let slash = path.iter().rposition(|&byte| byte == b'/')?;
+    let mut folder = [0u8; PATH];
+    // With its slash, so that what is none says so. One that is too long is ENAMETOOLONG, and not ENOENT.
+    for (to, from) in folder.iter_mut().take(PATH - 1).zip(path.iter().take(slash + 1)) {
+        *to = *from;
+    }
+    // SAFETY: a path that ends.
+    unsafe { kind(directory, folder.as_ptr().cast()) }.err()
 }
 
 /// Whether the path names a descriptor of the process, such as its own standard error.
@@ -214,6 +238,7 @@ unsafe fn follow(log: &Log, fd: c_int, directory: c_int, path: *const c_char, fl
         Thread::current().bequeath(fd, entry);
     } else {
         descriptors::set(fd, if unseen == 0 { entry } else { Entry::IGNORED });
+        output::begin(fd, descriptors::get(fd));
     }
     sys::set_errno(errno);
 }
@@ -292,7 +317,7 @@ pub(crate) unsafe fn open_in_child(
         return real(path, flags);
     }
     // SAFETY: the caller's promise.
-    let special = unsafe { is_stream(path) || kind(nr::AT_FDCWD, path) == Some(nr::S_IFCHR) };
+    let special = unsafe { is_stream(path) || kind(nr::AT_FDCWD, path) == Ok(nr::S_IFCHR) };
     let log = if special { None } else { library::log() };
     let Some(log) = log else { return real(path, flags) };
     let error = if library::is_replaying() {
@@ -329,8 +354,13 @@ mod tests {
         unsafe {
             assert!(is_stream(c"/dev/stderr".as_ptr()) && is_stream(c"/proc/self/fd/2".as_ptr()));
             assert!(!is_stream(c"/var/log/app.log".as_ptr()));
-            assert_eq!(kind(nr::AT_FDCWD, c"/dev/null".as_ptr()), Some(nr::S_IFCHR));
-            assert_eq!(kind(nr::AT_FDCWD, c"/nowhere/at/all".as_ptr()), None);
+            assert_eq!(kind(nr::AT_FDCWD, c"/dev/null".as_ptr()), Ok(nr::S_IFCHR));
+            assert_eq!(kind(nr::AT_FDCWD, c"/nowhere/at/all".as_ptr()), Err(error::ENOENT));
+            assert_eq!(kind(-1, c"here".as_ptr()), Err(error::EBADF));
+            assert_eq!(no_folder(nr::AT_FDCWD, c"/nowhere/at/all".as_ptr()), Some(error::ENOENT));
+            assert_eq!(no_folder(nr::AT_FDCWD, c"/dev/null/there".as_ptr()), Some(error::ENOTDIR));
+            assert_eq!(no_folder(nr::AT_FDCWD, c"/usr/koala".as_ptr()), None);
+            assert_eq!(no_folder(nr::AT_FDCWD, c"koala".as_ptr()), None);
         }
     }
 }

@@ -5,8 +5,8 @@ use core::ffi::c_int;
 use koala_events::{Address, EventKind};
 
 use crate::address;
-use crate::descriptors::Entry;
-use crate::library;
+use crate::descriptors::{self, Entry};
+use crate::library::{self, Log};
 use crate::operation::socket;
 use crate::sys;
 
@@ -18,7 +18,7 @@ pub(crate) fn listen(fd: c_int, real: impl FnOnce() -> c_int) -> c_int {
     }
     if let Some(log) = library::log() {
         let address = address::local(fd);
-        log.replay_table().listen(&address);
+        name(&log, fd, &address);
         let mut payload = [0; Address::MAX];
         let length = address.encode(&mut payload);
         log.append(
@@ -31,4 +31,12 @@ pub(crate) fn listen(fd: c_int, real: impl FnOnce() -> c_int) -> c_int {
         );
     }
     result
+}
+
+/// In a replay: the program's own connections may go to `address`, where `fd` listens.
+pub(crate) fn name(log: &Log, fd: c_int, address: &Address) {
+    if library::is_replaying() && !descriptors::get(fd).named() {
+        log.replay_table().listen(address);
+        descriptors::set_named(fd, true);
+    }
 }

@@ -10,7 +10,7 @@ use crate::library;
 use crate::operation::datagram::{self, Way};
 use crate::operation::payload::Payload;
 use crate::operation::{fast_open, socket, transfer};
-use crate::sys::{MessageEntry, net};
+use crate::sys::{self, MessageEntry, net};
 
 /// Most messages that the kernel takes in one call (`UIO_MAXIOV`).
 const MESSAGES_MAX: u32 = 1024;
@@ -45,6 +45,10 @@ unsafe fn send_by(
 ) -> c_int {
     if !library::is_active() || count == 0 {
         return real(entries, count);
+    }
+    for at in 0..if sys::is_plausible(entries) { count.min(MESSAGES_MAX) as usize } else { 0 } {
+        // SAFETY: the caller's promise: so many messages are there.
+        unsafe { transfer::pass(&raw const (*entries.add(at)).message) };
     }
     let entry = socket::known(fd);
     if entry.datagram() {
@@ -201,7 +205,7 @@ unsafe fn receive_by(
                 ended = length == 0 && !entry.datagram() && call_flags as u32 & net::MSG_PEEK == 0;
                 transfer::after_receive(fd, entry, &payload, call_flags as u32, &from, length);
             }
-            transfer::forget_passed(message);
+            transfer::take_passed(message);
         }
     }
     received

@@ -8,12 +8,15 @@ use core::ffi::{c_char, c_int};
 use crate::environment::{self, ChildEnvironment};
 use crate::library;
 use crate::lineage::{self, Heritage, Origin};
+use crate::operation::datagram;
+use crate::operation::file::output;
 use crate::sys;
 use crate::thread::Thread;
 
 /// fork(2), and what else returns twice: the child is a process of its own from its first call on.
 pub(crate) fn fork(real: impl FnOnce() -> c_int) -> c_int {
     let number = library::before_child(false);
+    share();
     Thread::current().set_child(number);
     let result = real();
     if result == 0 {
@@ -25,9 +28,16 @@ pub(crate) fn fork(real: impl FnOnce() -> c_int) -> c_int {
     result
 }
 
+/// Others will have what the process has.
+fn share() {
+    datagram::keep_names();
+    output::share();
+}
+
 /// vfork(2), before the call: parent and child go on in the same memory.
 pub(crate) extern "C" fn before_vfork() {
     let number = library::before_child(true);
+    share();
     let thread = Thread::current();
     thread.set_child(number);
     // The child may move its descriptors about, unseen: what they are is written down before.
@@ -99,6 +109,7 @@ pub(crate) unsafe fn spawn(
     // SAFETY: the caller's promise.
     unsafe { library::report_privileged(path) };
     let number = library::before_child(true);
+    share();
     // SAFETY: the caller's promise.
     let environment = unsafe { ChildEnvironment::covering(environment, child_origin(number), Heritage::All) };
     let error = real(environment.list());
@@ -123,6 +134,7 @@ pub(crate) fn shell<T>(real: impl FnOnce() -> T) -> T {
         return real();
     }
     let number = library::before_child(true);
+    share();
     let otherwise = library::own_origin().map(|own| Origin { pid: 0, ..own });
     environment::with_environ(number, otherwise, real)
 }

@@ -74,6 +74,7 @@ const UNRECORDED: c_int = -1000;
 const NI_NUMERICHOST: c_int = 0x1;
 const NI_NAMEREQD: c_int = 0x8;
 const GAI_WAIT: c_int = 0;
+const GAI_NOWAIT: c_int = 1;
 
 const V4: c_int = net::AF_INET as c_int;
 const V6: c_int = net::AF_INET6 as c_int;
@@ -180,8 +181,27 @@ impl Found {
     fn of(log: &Log, asked: &Lookup<'_>) -> Self {
         match log.replay_table().names().get(asked) {
             Some(known) => Self::Known(known),
-            None if !asked.reverse && is_own(asked.name) => Self::Own,
+            None if if asked.reverse {
+                asked.addresses().all(|of| is_loopback(&of))
+            } else {
+                is_own(asked.name)
+            } =>
+            {
+                Self::Own
+            }
             None => Self::Nothing,
+        }
+    }
+
+    /// The name that an address was asked for; empty if none is known.
+    fn name(&self) -> &[u8] {
+        match self {
+            Self::Known(known) => match known.lookup() {
+                Some(lookup) if known.error == 0 => lookup.name,
+                _ => &[],
+            },
+            Self::Own => b"localhost",
+            Self::Nothing => &[],
         }
     }
 
@@ -229,6 +249,15 @@ impl Found {
             },
             _ => asked,
         }
+    }
+}
+
+/// Whether the address is this machine's for itself: its name is `localhost` (RFC 6761, 6.3).
+fn is_loopback(address: &Address) -> bool {
+    match address {
+        Address::V4([first, ..], _) => *first == 127,
+        Address::V6(ip, _) => *ip == [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+        _ => false,
     }
 }
 
@@ -476,7 +505,8 @@ pub(crate) unsafe fn several(
     /// `SIGEV_NONE` (sigevent(3type)): nobody is told. The word behind eight bytes of value and four of signal.
     const NOBODY: c_int = 1;
 
-    if !library::is_active() || list.is_null() {
+    // Another mode is refused before anything is looked up.
+    if !library::is_active() || list.is_null() || !matches!(mode, GAI_WAIT | GAI_NOWAIT) {
         return real();
     }
     let replaying = library::is_replaying();

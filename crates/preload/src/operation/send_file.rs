@@ -120,7 +120,7 @@ fn settle(
     }
     let taken = result as usize;
     let Some(pending) = pending else {
-        transfer::lose(log, fd, entry, taken);
+        transfer::lose(log, EventKind::Send, fd, entry, taken);
         return;
     };
     let mut done = taken.min(ahead);
@@ -140,6 +140,6 @@ fn settle(
         done += read;
     }
     if done < taken {
-        transfer::lose(log, fd, entry, taken - done);
+        transfer::lose(log, EventKind::Send, fd, entry, taken - done);
     }
 }

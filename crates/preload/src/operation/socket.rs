@@ -8,8 +8,8 @@ use crate::address;
 use crate::descriptors::{self, Entry};
 use crate::library;
 use crate::lineage;
-use crate::operation::close;
 use crate::operation::totals::Totals;
+use crate::operation::{close, listen};
 use crate::sys::{self, net};
 
 /// The bits of a socket's type that are flags (socket(2)).
@@ -82,6 +82,11 @@ fn recognise(fd: c_int) -> Entry {
     }
     if address::option(fd, net::SO_ACCEPTCONN) == Some(1) {
         descriptors::set(fd, entry);
+        if library::is_replaying()
+            && let Some(log) = library::log()
+        {
+            listen::name(&log, fd, &address::local(fd));
+        }
         return entry;
     }
     let (local, peer) = (address::local(fd), address::peer(fd));
@@ -96,7 +101,8 @@ fn recognise(fd: c_int) -> Entry {
                 // A named unix socket with an unnamed peer is the end of a server.
                 let accepted =
                     matches!((&local, &peer), (Address::Unix(_, 1..), Address::None | Address::Unix(_, 0)));
-                let entry = match told {
+                let passed = || log.arena().passed_table().find(sys::identity(fd)?).map(Entry::from_bits);
+                let entry = match told.or_else(passed) {
                     // Under the number that it has already.
                     Some(told) => told,
                     None => entry.connected(log.new_connection(), accepted),
@@ -112,7 +118,7 @@ fn recognise(fd: c_int) -> Entry {
                 }
                 length += totals.len();
                 let payload = payload.get(..length).unwrap_or(&[]);
-                log.append(EventKind::Adopt, fd, entry, i64::from(accepted), sys::now(), payload);
+                log.append_passed(EventKind::Adopt, fd, entry, i64::from(accepted), payload);
                 entry
             }
             None => entry,

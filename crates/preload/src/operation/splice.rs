@@ -66,7 +66,7 @@ fn from_socket(log: &Log, fd: c_int, entry: Entry, count: usize, real: &dyn Fn(u
     let Some(pending) = log.begin(EventKind::Receive, fd, entry, 0, sys::now(), room) else {
         let result = real(count);
         if result > 0 {
-            transfer::lose(log, fd, entry, result as usize);
+            transfer::lose(log, EventKind::Receive, fd, entry, result as usize);
         }
         return result;
     };
@@ -92,7 +92,7 @@ fn from_socket(log: &Log, fd: c_int, entry: Entry, count: usize, real: &dyn Fn(u
         let taken = (result as usize).min(seen as usize);
         pending.commit(taken as i64, taken);
         if taken < result as usize {
-            transfer::lose(log, fd, entry, result as usize - taken);
+            transfer::lose(log, EventKind::Receive, fd, entry, result as usize - taken);
         }
     } else if result == 0 {
         pending.commit(0, 0);
@@ -139,7 +139,7 @@ fn to_socket(
         None => {}
     }
     if crossed > seen {
-        transfer::lose(log, fd, entry, crossed - seen);
+        transfer::lose(log, EventKind::Send, fd, entry, crossed - seen);
     }
     result
 }

@@ -102,7 +102,7 @@ pub(crate) unsafe fn call(number: isize, arguments: [usize; 6], real: impl Fn([u
                 real(arguments)
             }
             nr::__NR_exit_group => {
-                totals::at_exit();
+                totals::at_exit(false);
                 real(arguments)
             }
             nr::__NR_sendfile => send_file::send_file(fd, b as c_int, c as *const i64, d, all),

@@ -1,9 +1,14 @@
 //! What the kernel says of how much crossed a connection: by that, gaps are found that no hook has seen.
+//!
+//! Of TCP, that is. Of unix sockets the kernel counts nothing: it tells how much waits in a queue (`SIOCINQ`,
+//! `SIOCOUTQ`, `SO_MEMINFO`, unix_diag), and nothing of what has gone through it. Bytes that cross one unseen are missed.
 
 use core::ffi::c_int;
 
 use crate::descriptors::{self, Entry};
 use crate::library;
+use crate::operation::datagram;
+use crate::operation::file::output;
 use crate::sys::{self, net, nr};
 
 /// Bytes of `struct tcp_info` up to and with `tcpi_notsent_bytes` (linux/tcp.h), in words of four bytes.
@@ -112,14 +117,18 @@ fn queued(fd: c_int, request: usize) -> u64 {
 
 /// The process ends, by exit(3) or at once: its connections are closed without another call. What a forked child has
 /// without having used it is its parent's to tell of.
-pub(crate) fn at_exit() {
+///
+/// `flush` is true where libc is about to write what its streams still hold.
+pub(crate) fn at_exit(flush: bool) {
     if !library::is_active() || !library::is_same_process() {
         return;
     }
+    output::at_exit(flush);
     let Some(log) = library::log_if_attached() else { return };
     let mut told = 0;
     descriptors::each(0, u32::MAX, |fd| {
         let entry = descriptors::get(fd);
+        datagram::unnamed(&log, fd, entry);
         if told < AT_EXIT
             && let Some(totals) = Totals::of(fd, entry)
         {

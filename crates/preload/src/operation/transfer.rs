@@ -5,9 +5,10 @@ use core::ffi::c_int;
 use koala_events::{Address, EventKind, Pending, flags};
 
 use crate::address;
-use crate::descriptors::Entry;
+use crate::descriptors::{self, Entry};
 use crate::library::{self, Log};
 use crate::operation::datagram::{self, Way};
+use crate::operation::file::output;
 use crate::operation::payload::Payload;
 use crate::operation::{close, fast_open, socket};
 use crate::sys::{self, Message, error, net};
@@ -120,8 +121,11 @@ unsafe fn after_send(fd: c_int, payload: &Payload, sending: Sending, result: isi
             // SAFETY: the caller's promise.
             unsafe { datagram(&log, EventKind::Send, fd, entry, &peer, payload, result as usize) };
         }
-        Sending::Append { log: Some(log), entry, .. } if result > 0 => {
+        Sending::Append { log: Some(log), entry, held_back } if result > 0 => {
             let taken = (result as usize).min(payload.length());
+            if !held_back {
+                output::saw(fd, taken);
+            }
             // SAFETY: the caller's promise.
             unsafe { copy_rest(&log, EventKind::Append, fd, entry, payload, 0, taken) };
         }
@@ -156,13 +160,28 @@ unsafe fn settle(
         // SAFETY: the caller's promise.
         unsafe { copy_rest(log, EventKind::Send, fd, entry, payload, ahead, taken) };
     } else {
-        lose(log, fd, entry, taken);
+        lose_all(log, EventKind::Send, fd, entry, taken, ahead);
     }
 }
 
-/// Says that `count` bytes crossed that the log did not have room for.
-pub(crate) fn lose(log: &Log, fd: c_int, entry: Entry, count: usize) {
-    log.append(EventKind::Gap, fd, entry, count as i64, sys::now(), &[]);
+/// Says that `count` bytes were sent, or received, that the log does not have.
+pub(crate) fn lose(log: &Log, kind: EventKind, fd: c_int, entry: Entry, count: usize) {
+    let way = if kind == EventKind::Receive { 0 } else { flags::SENT };
+    if let Some(pending) = log.begin(EventKind::Gap, fd, entry, way, sys::now(), 0) {
+        pending.commit(count as i64, 0);
+        // That has been said.
+        descriptors::clear_gap(fd);
+    }
+}
+
+/// The same of `count` bytes, of which the log has counted the first `counted` as lost: it had no room for them, if it
+/// was to have them at all.
+#[cold]
+fn lose_all(log: &Log, kind: EventKind, fd: c_int, entry: Entry, count: usize, counted: usize) {
+    lose(log, kind, fd, entry, count);
+    if !descriptors::get(fd).refused() && !log.arena().is_closed() {
+        log.arena().lose_more(count.saturating_sub(counted) as u64);
+    }
 }
 
 /// Appends the bytes from `from` to `end`, in as many events as it takes.
@@ -183,7 +202,7 @@ pub(crate) unsafe fn copy_rest(
         let size = (end - from).min(log.max_payload());
         let extra = if from > 0 { flags::CONTINUED } else { 0 };
         let Some(pending) = log.begin(kind, fd, entry, extra, sys::now(), size) else {
-            lose(log, fd, entry, end - from);
+            lose_all(log, kind, fd, entry, end - from, size);
             return;
         };
         // SAFETY: the record has room for `size` bytes; the caller's promise covers the payload.
@@ -298,7 +317,7 @@ pub(crate) unsafe fn after_receive(
         unsafe { datagram(&log, EventKind::Receive, fd, entry, from, payload, received) };
     } else if call_flags & net::MSG_TRUNC != 0 && !is_unix(fd) {
         // tcp(7): the bytes were thrown away.
-        lose(&log, fd, entry, received);
+        lose(&log, EventKind::Receive, fd, entry, received);
     } else if received > 0 {
         // SAFETY: the caller's promise.
         unsafe { copy_rest(&log, EventKind::Receive, fd, entry, payload, 0, received) };
@@ -358,7 +377,10 @@ pub(crate) unsafe fn send_message(
     real: impl Fn() -> isize,
 ) -> isize {
     // SAFETY: the caller's promise.
-    unsafe { send_to(fd, Payload::message(message), call_flags, destination(message), real) }
+    unsafe {
+        pass(message);
+        send_to(fd, Payload::message(message), call_flags, destination(message), real)
+    }
 }
 
 /// Where a message is sent to, if it says so.
@@ -391,7 +413,7 @@ pub(crate) unsafe fn receive_message(
     let received = unsafe { receive(fd, Payload::message(message), call_flags, from, real) };
     if received >= 0 && library::is_active() && sys::is_plausible(message) {
         // SAFETY: the kernel has filled the message.
-        unsafe { forget_passed(message) };
+        unsafe { take_passed(message) };
     }
     received
 }
@@ -409,19 +431,61 @@ pub(crate) unsafe fn origin(message: *const Message) -> Address {
     unsafe { datagram::source((*message).name, (*message).name_length) }
 }
 
-/// Descriptors that came with a message (`SCM_RIGHTS`, unix(7)) may have numbers of which something else is
-/// known: it is no longer true.
+/// Descriptors that came with a message may have numbers of which something else is known: it is no longer true. What
+/// is done from now on may be for the sockets among them.
 ///
 /// # Safety
 ///
 /// `message` must be one that the kernel has filled.
-pub(crate) unsafe fn forget_passed(message: *const Message) {
+pub(crate) unsafe fn take_passed(message: *const Message) {
+    let take = |fd| {
+        close::replaced(fd);
+        socket::known(fd);
+    };
+    // SAFETY: the caller's promise.
+    unsafe { each_passed(message, take) };
+}
+
+/// A message that is about to be sent may carry descriptors: whoever gets the sockets among them is to know which
+/// connections they are.
+///
+/// # Safety
+///
+/// `message` must be what sendmsg(2) asks for.
+#[inline]
+pub(crate) unsafe fn pass(message: *const Message) {
+    // SAFETY: the caller's promise.
+    if sys::is_plausible(message) && unsafe { !(*message).control.is_null() } && library::is_active() {
+        // SAFETY: the caller's promise.
+        unsafe { each_passed(message, hand_on) };
+    }
+}
+
+fn hand_on(fd: c_int) {
+    let entry = socket::known(fd);
+    if entry.is_socket()
+        && entry.connection() != 0
+        && !entry.datagram()
+        && let (Some(log), Some(identity)) = (library::log(), sys::identity(fd))
+    {
+        log.arena().passed_table().pass(identity, entry.pass().bits());
+        descriptors::set_passed(fd);
+    }
+}
+
+/// Calls `visit` with the descriptors that a message carries (`SCM_RIGHTS`, unix(7)).
+///
+/// # Safety
+///
+/// `message` must be one that is good for sendmsg(2), or that the kernel has filled.
+#[inline(never)]
+unsafe fn each_passed(message: *const Message, visit: fn(c_int)) {
     const HEAD: usize = 16;
     // SAFETY: the caller's promise.
     let (mut at, mut left) = unsafe { ((*message).control.cast_const(), (*message).control_length) };
     // musl has a 32-bit length with padding.
     left &= 0xffff_ffff;
-    while !at.is_null() && left >= HEAD {
+    while sys::is_plausible(at) && left >= HEAD {
         // SAFETY: `left` bytes are there, and a control message begins with its length, level and kind.
         let (length, level, kind) = unsafe {
             (
@@ -438,7 +502,7 @@ pub(crate) unsafe fn forget_passed(message: *const Message) {
             while offset + 4 <= length {
                 // SAFETY: the descriptor lies within the control message.
                 let fd = unsafe { at.add(offset).cast::<c_int>().read_unaligned() };
-                close::replaced(fd);
+                visit(fd);
                 offset += 4;
             }
         }

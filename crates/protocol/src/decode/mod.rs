@@ -23,7 +23,7 @@ pub mod postgres;
 pub mod redis;
 pub mod sql;
 pub mod thrift;
-mod value;
+pub(crate) mod value;
 
 pub use value::Value;
 

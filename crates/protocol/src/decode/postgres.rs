@@ -254,6 +254,22 @@ impl<'a> Parameters<'a> {
     }
 }
 
+impl<'a> Parameters<'a> {
+    /// The forms in which the columns of the answer are wanted, two bytes each, as the message has them behind the values:
+    /// 0 for text, 1 for binary; one for each column, one for all, or none where all are text. Alike formats are one.
+    pub fn result_formats(mut self) -> &'a [u8] {
+        while self.next().is_some() {}
+        let count = self.reader.u16_be().unwrap_or_default();
+        let formats = self.reader.take(usize::from(count) * 2).unwrap_or_default();
+        let Some(first) = formats.get(..2) else { return &[] };
+        match formats.chunks(2).all(|format| format == first) {
+            true if first == [0, 0] => &[],
+            true => first,
+            false => formats,
+        }
+    }
+}
+
 impl<'a> Iterator for Parameters<'a> {
     type Item = Option<&'a [u8]>;
 
@@ -269,7 +285,7 @@ impl<'a> Iterator for Parameters<'a> {
 }
 
 /// A value in binary form; `None` where its type is not known, or has another form.
-fn binary(kind: u32, bytes: &[u8]) -> Option<Value<'_>> {
+pub(crate) fn binary(kind: u32, bytes: &[u8]) -> Option<Value<'_>> {
     /// From 1970 to 2000.
     const EPOCH_DAYS: i64 = 10_957;
     const DAY: i64 = 86_400_000_000;
@@ -360,6 +376,17 @@ mod tests {
         assert_eq!((statement, sql), (&b"s1"[..], Some(&b"SELECT $1, $2"[..])));
         assert_eq!(parameters.collect::<Vec<_>>(), [Some(&b"\0\0\0\x07"[..]), None]);
         assert_eq!(parameters.values().collect::<Vec<_>>(), [Value::Integer(7), Value::Null]);
+        let formats = |tail: &[u8]| {
+            let body = [b"\0s1\0\0\0\0\x01\0\0\0\x01a", tail].concat();
+            bind(&body).expect("valid").2.result_formats().to_vec()
+        };
+        for text in [&b""[..], b"\0\0", b"\0\x01\0\0", b"\0\x02\0\0\0\0", b"\0\x02\0\x01"] {
+            assert_eq!(formats(text), b"", "{text:?}");
+        }
+        for binary in [&b"\0\x01\0\x01"[..], b"\0\x02\0\x01\0\x01"] {
+            assert_eq!(formats(binary), [0, 1]);
+        }
+        assert_eq!(formats(b"\0\x02\0\x01\0\0"), [0, 1, 0, 0]);
         assert_eq!(all[2], Message::Named { kind: b'D', what: b'P', name: b"", sql: None });
         assert_eq!(all[3], Message::Execute { portal: b"", bound: None, rows: 5 });
         assert_eq!(all[4], Message::Other(b'S', b""));

@@ -109,10 +109,14 @@ pub(super) struct Connection {
     pub(super) connecting: bool,
     pub(super) end: &'static str,
     pub(super) gap: bool,
+    /// That it has (or had) a gap is counted.
+    pub(super) gap_counted: bool,
     /// The other end, where that is in the tree, too.
     pub(super) joined: Option<u64>,
     /// The other end was in the tree, and was closed: who sent there last.
     pub(super) left_by: Option<Option<Key>>,
+    /// A process has used it that got it by a message.
+    pub(super) taken: bool,
     pub(super) totals: Totals,
 }
 
@@ -191,6 +195,8 @@ pub(super) struct Connections {
     inbound: Map<Address, u64>,
     listeners: Vec<Listener>,
     lingering: VecDeque<(u64, u64)>,
+    /// Those that were sent to another process and closed, and until when they wait for that.
+    handed_on: VecDeque<(u64, u64)>,
     /// Unix connections that the tree has opened and whose other end is not certain.
     pub(super) unix_waiting: VecDeque<u64>,
 }
@@ -296,8 +302,10 @@ impl Connections {
             connecting: false,
             end: "",
             gap: addresses.is_none(),
+            gap_counted: addresses.is_none(),
             joined,
             left_by: None,
+            taken: event.flags & flags::PASSED != 0,
             totals: Totals::default(),
         };
         if let Some(known) = known.filter(|known| known.direction == direction) {
@@ -362,6 +370,24 @@ impl Connections {
         self.lingering.push_back((time.saturating_add(LINGER), id));
     }
 
+    /// A connection was sent to another process, and closed.
+    pub(super) fn hand_on(&mut self, id: u64, time: u64) {
+        self.handed_on.push_back((time.saturating_add(LINGER), id));
+    }
+
+    /// The next of those that were sent to a process that has not used them in time.
+    pub(super) fn not_taken(&mut self, now: u64) -> Option<u64> {
+        while let Some(&(until, id)) = self.handed_on.front()
+            && until <= now
+        {
+            self.handed_on.pop_front();
+            if self.get(id).is_some_and(|connection| connection.holders.is_empty()) {
+                return Some(id);
+            }
+        }
+        None
+    }
+
     /// Frees connections that were closed and that nobody has used since.
     pub(super) fn free_lingering(&mut self, now: u64) {
         while let Some(&(until, id)) = self.lingering.front()
@@ -384,6 +410,15 @@ impl Connections {
 
     pub(super) fn all_mut(&mut self) -> impl Iterator<Item = &mut Connection> {
         self.all.values_mut().map(|connection| &mut **connection)
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &Connection> {
+        self.all.values().map(|connection| &**connection)
+    }
+
+    /// Every listener: its address, the process that has it, and its number there.
+    pub(super) fn all_listeners(&self) -> impl Iterator<Item = (&Address, u64, u64)> {
+        self.listeners.iter().map(|listener| (&listener.address, listener.process, listener.connection))
     }
 
     pub(super) fn listen(&mut self, address: Address, process: u64, connection: u64) {

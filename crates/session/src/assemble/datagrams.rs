@@ -99,6 +99,12 @@ impl Datagrams {
         socket.peer = connections::unmapped(&peer);
     }
 
+    /// The sockets that are connected: their numbers, who used them last, and their two addresses.
+    pub(super) fn all_connected(&self) -> impl Iterator<Item = (u64, u64, Address, Address)> {
+        let connected = self.sockets.iter().filter(|(_, socket)| socket.peer != Address::None);
+        connected.map(|(id, socket)| (*id, socket.user, socket.local, socket.peer))
+    }
+
     /// A descriptor of the socket was closed; whether it was one.
     pub(super) fn closed(&mut self, event: &Event<'_>) -> bool {
         let Some(socket) = self.sockets.get(&event.connection) else { return false };

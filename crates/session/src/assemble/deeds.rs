@@ -25,6 +25,13 @@ struct File {
     opener: u64,
 }
 
+impl Files {
+    /// Those that are open: their numbers, who has opened them, and their paths.
+    pub(super) fn opened(&self) -> impl Iterator<Item = (u64, u64, &str)> {
+        self.open.iter().map(|(number, file)| (*number, file.opener, file.path.as_str()))
+    }
+}
+
 impl World {
     /// For whom the sender of this event acts, where that may also be one of a pool of threads that work for
     /// others (libuv makes lookups and file operations in such): a thread that never took a request, in a process

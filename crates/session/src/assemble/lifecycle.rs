@@ -147,7 +147,8 @@ impl World {
 
     /// Bytes of a connection are missing: the sessions that are using it are not whole.
     pub(super) fn mark_gap(&mut self, connection: &mut Connection) {
-        self.gaps += u64::from(!connection.gap);
+        self.gaps += u64::from(!connection.gap_counted);
+        connection.gap_counted = true;
         connection.gap = true;
         self.describe_again(connection);
         let using = connection.exchanges.iter().chain(&connection.request).chain(&connection.unasked);

@@ -90,6 +90,16 @@ impl Assembler {
         }
         true
     }
+
+    /// A process has closed its copy of a connection that it has sent to another one, which has not used it so far.
+    pub(super) fn hand_on(&mut self, id: u64, process: u64, time: u64) {
+        if let Some(connection) = self.connections.get(id) {
+            if connection.direction == Direction::Inbound {
+                self.world.leave(connection, process);
+            }
+            self.connections.hand_on(id, time);
+        }
+    }
 }
 
 impl Connections {
@@ -336,6 +346,20 @@ impl World {
                 self.contexts.release(&mut self.sessions, exchange.session);
             }
         }
+    }
+
+    /// A process has got a connection from another one by a message: the request under way on it is for it to answer.
+    pub(super) fn taken_over(&mut self, connection: &Connection, event: &Event<'_>) {
+        let under_way =
+            connection.request.filter(|exchange| !exchange.inherited).map(|exchange| exchange.session);
+        let Some(key) = under_way.filter(|_| connection.direction == Direction::Inbound) else { return };
+        let Some(open) = self.sessions.get_mut(key).filter(|open| !open.answered) else { return };
+        open.session.process_id = event.process;
+        open.session.pid = event.pid;
+        open.session.thread_id = event.tid;
+        self.contexts.release(&mut self.sessions, key);
+        let hold = (key, connection.id, false);
+        self.contexts.hold(&mut self.sessions, contexts::Key::of(event), hold, event.time);
     }
 
     /// Whether what arrives on an inbound connection whose other end was closed is of a session that is open.

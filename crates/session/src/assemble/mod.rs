@@ -43,6 +43,7 @@ mod lifecycle;
 mod lineage;
 mod sessions;
 mod spare;
+mod succession;
 mod talks;
 #[cfg(test)]
 mod tests;
@@ -167,7 +168,7 @@ impl Assembler {
             EventKind::Adopt => self.adopted(event),
             EventKind::Close => self.closed(event),
             EventKind::Shutdown => self.shut(event),
-            EventKind::Gap => self.gap(event.connection, event.flags & flags::NOT_ADMITTED == 0),
+            EventKind::Gap => self.gap(event),
             EventKind::Totals => {
                 if let Some(connection) = self.connections.get_mut(event.connection) {
                     connection.totals.told(event.payload);
@@ -197,6 +198,9 @@ impl Assembler {
     pub fn tick(&mut self, now: u64) {
         self.world.tick(now);
         self.world.tick_boot(now);
+        while let Some(id) = self.connections.not_taken(now) {
+            self.no_more(id, now);
+        }
         if now.saturating_sub(self.freed) >= FREE_EVERY {
             self.freed = now;
             self.connections.free_lingering(now);
@@ -306,6 +310,10 @@ impl Assembler {
         // One that another process of the tree has told of is known better from there.
         if let Some(connection) = self.connections.get_mut(event.connection) {
             connection.hold(event.process);
+            if event.flags & flags::PASSED != 0 {
+                connection.taken = true;
+                self.world.taken_over(connection, event);
+            }
             return;
         }
         let addresses = connections::addresses(event.payload);
@@ -439,8 +447,12 @@ impl Assembler {
                 self.joined(event.connection)
             }
         };
-        if event.flags & flags::GAP_BEFORE != 0 {
-            self.gap(event.connection, true);
+        if event.flags & flags::GAP_BEFORE != 0
+            && let Some(connection) = self.connections.get_mut(event.connection)
+        {
+            self.world.mark_gap(connection);
+            connection.totals.passed_over();
+            connection.conversation.gap();
         }
         joined
     }
@@ -497,30 +509,50 @@ impl Assembler {
         if self.passed_on(event.connection, event.process) {
             return;
         }
-        let Some(connection) = self.connections.get_mut(event.connection) else { return };
+        let taken = self.connections.get(event.connection).is_none_or(|connection| connection.taken);
+        if event.flags & flags::PASSED != 0 && !taken {
+            // Whoever got it has not used it so far.
+            self.hand_on(event.connection, event.process, event.time);
+            return;
+        }
+        self.no_more(event.connection, event.time);
+    }
+
+    /// Nobody has the connection any more.
+    fn no_more(&mut self, id: u64, time: u64) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
         if connection.totals.lack() {
             self.world.lacks(connection);
         }
         match connection.direction {
-            Direction::Inbound => self.world.inbound_closed(connection, event.time),
-            Direction::Outbound => self.world.outbound_closed(connection, event.time),
+            Direction::Inbound => self.world.inbound_closed(connection, time),
+            Direction::Outbound => self.world.outbound_closed(connection, time),
         }
         if connection.used {
-            self.connections.forget(event.connection);
+            self.connections.forget(id);
         } else {
-            self.connections.linger(event.connection, event.time);
+            self.connections.linger(id, time);
         }
     }
 
-    /// `lacking`: a session that is recorded lacks the bytes.
-    fn gap(&mut self, connection: u64, lacking: bool) {
-        if let Some(connection) = self.connections.get_mut(connection) {
-            if lacking {
-                self.world.mark_gap(connection);
-            }
-            // The kernel counts what is known to be missing as well: later sessions do not lack it.
-            connection.totals.passed_over();
-            connection.conversation.gap();
+    /// Bytes have crossed, or will, that the log does not have.
+    fn gap(&mut self, event: &Event<'_>) {
+        let Some(connection) = self.connections.get_mut(event.connection) else { return };
+        let lacking = event.flags & flags::NOT_ADMITTED == 0;
+        if lacking {
+            self.world.mark_gap(connection);
         }
+        // The kernel counts what is known to be missing as well: later sessions do not lack it.
+        match usize::try_from(event.result) {
+            Ok(count) if lacking && event.flags & flags::GAP_BEFORE == 0 => {
+                if event.flags & flags::SENT != 0 {
+                    connection.totals.sent(count);
+                } else {
+                    connection.totals.received(count);
+                }
+            }
+            _ => connection.totals.passed_over(),
+        }
+        connection.conversation.gap();
     }
 }

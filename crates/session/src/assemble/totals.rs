@@ -54,6 +54,12 @@ impl Totals {
         }
     }
 
+    /// What has crossed as far as is known: bytes sent, and received.
+    pub(super) fn crossed(&self) -> [u64; 2] {
+        let Self { recorded, before, .. } = self;
+        [before.sent.saturating_add(recorded.sent), before.received.saturating_add(recorded.received)]
+    }
+
     /// Whether more was sent than was recorded.
     pub(super) fn lack_sent(&self) -> bool {
         self.kernel.sent > self.before.sent.saturating_add(self.recorded.sent)

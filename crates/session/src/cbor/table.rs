@@ -39,10 +39,9 @@ macro_rules! members {
             #[inline(never)]
             fn read_member(&mut self, name: &str, reader: &mut Reader<'_>) -> Result<bool, Error> {
                 match name {
-                    $($name => self.$field = read::value(reader, $name)?,)*
-                    _ => return Ok(false),
+                    $($name => read::member(reader, $name, &mut self.$field),)*
+                    _ => Ok(false),
                 }
-                Ok(true)
             }
         }
     )*};
@@ -231,18 +230,13 @@ impl Encode for Action {
 
 impl Decode for Action {
     fn decode(reader: &mut Reader<'_>, member: &'static str) -> Result<Self, Error> {
-        fn typed<T: Members + Default>(reader: &mut Reader<'_>, member: &'static str) -> Result<T, Error> {
-            let mut value = T::default();
-            read::map(reader, member, &mut |name, reader| value.read_member(name, reader))?;
-            Ok(value)
-        }
         let (offset, action_type) = read::action_type(reader, member)?;
-        Ok(match &*action_type {
-            CALL_OUTBOUND => typed::<CallOutbound>(reader, member)?.into(),
-            SEND_UDP => Self::SendUdp(typed(reader, member)?),
-            APPEND_FILE => Self::AppendFile(typed(reader, member)?),
-            READ_STORAGE => Self::ReadStorage(typed(reader, member)?),
-            RESOLVE_NAME => Self::ResolveName(Box::new(typed(reader, member)?)),
+        let mut action = match &*action_type {
+            CALL_OUTBOUND => CallOutbound::default().into(),
+            SEND_UDP => Self::SendUdp(SendUdp::default()),
+            APPEND_FILE => Self::AppendFile(AppendFile::default()),
+            READ_STORAGE => Self::ReadStorage(ReadStorage::default()),
+            RESOLVE_NAME => Self::ResolveName(Box::default()),
             other => {
                 return Err(Error::Unexpected {
                     offset,
@@ -251,6 +245,15 @@ impl Decode for Action {
                     found: format!("\"{other}\""),
                 });
             }
-        })
+        };
+        let members: &mut dyn Members = match &mut action {
+            Self::CallOutbound(call) => &mut **call,
+            Self::SendUdp(send) => send,
+            Self::AppendFile(append) => append,
+            Self::ReadStorage(read) => read,
+            Self::ResolveName(lookup) => &mut **lookup,
+        };
+        read::map(reader, member, &mut |name, reader| members.read_member(name, reader))?;
+        Ok(action)
     }
 }

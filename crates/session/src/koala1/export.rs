@@ -348,15 +348,27 @@ impl Json {
     }
 
     fn container(&mut self, open: char, close: char, inside: impl FnOnce(&mut Self)) {
-        let outer = std::mem::replace(&mut self.begun, false);
-        self.out.push(open);
-        self.depth += 1;
+        let outer = self.open(open);
         inside(self);
+        self.close(close, outer);
+    }
+
+    /// Begins an object or a list. What is around every member of every type is a function, for the size of what a
+    /// browser loads.
+    #[inline(never)]
+    fn open(&mut self, bracket: char) -> bool {
+        self.out.push(bracket);
+        self.depth += 1;
+        std::mem::replace(&mut self.begun, false)
+    }
+
+    #[inline(never)]
+    fn close(&mut self, bracket: char, outer: bool) {
         self.depth -= 1;
         if self.begun {
             self.indent();
         }
-        self.out.push(close);
+        self.out.push(bracket);
         self.begun = outer;
     }
 
@@ -368,6 +380,7 @@ impl Json {
     }
 
     /// Begins the next member or item.
+    #[inline(never)]
     fn line(&mut self) {
         if std::mem::replace(&mut self.begun, true) {
             self.out.push(',');
@@ -381,11 +394,16 @@ impl Json {
     }
 
     fn member(&mut self, name: &str, value: impl FnOnce(&mut Self)) {
+        self.name(name);
+        value(self);
+    }
+
+    #[inline(never)]
+    fn name(&mut self, name: &str) {
         self.line();
         self.out.push('"');
         self.out.push_str(name);
         self.out.push_str("\": ");
-        value(self);
     }
 
     /// Appends members or items that were written apart.
@@ -410,13 +428,23 @@ impl Json {
     }
 
     fn number(&mut self, name: &str, number: impl std::fmt::Display) {
-        self.member(name, |json| json.out.push_str(&number.to_string()));
+        self.shown(name, &number);
     }
 
+    #[inline(never)]
+    fn shown(&mut self, name: &str, number: &dyn std::fmt::Display) {
+        use std::fmt::Write;
+        self.name(name);
+        // Writing to a string cannot fail.
+        let _ = write!(self.out, "{number}");
+    }
+
+    #[inline(never)]
     fn text(&mut self, name: &str, text: &str) {
         self.member(name, |json| bytes::write_text(text, &mut json.out));
     }
 
+    #[inline(never)]
     fn bytes(&mut self, name: &str, value: &[u8]) {
         self.member(name, |json| bytes::write(value, &mut json.out));
     }
@@ -436,6 +464,7 @@ impl Json {
         }
     }
 
+    #[inline(never)]
     fn text_unless_empty(&mut self, name: &str, text: &str) {
         if !text.is_empty() {
             self.text(name, text);
@@ -454,6 +483,7 @@ impl Json {
         }
     }
 
+    #[inline(never)]
     fn flag_if_set(&mut self, name: &str, flag: bool) {
         if flag {
             self.member(name, |json| json.out.push_str("true"));

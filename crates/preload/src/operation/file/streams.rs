@@ -3,12 +3,12 @@
 use core::ffi::{c_char, c_int, c_void};
 use core::ptr;
 
-use super::{follow, is_stream, kind, open};
+use super::{follow, is_stream, kind, no_folder, open};
 use crate::descriptors;
 use crate::library;
 use crate::operation::{close, cookie};
 use crate::symbol::Symbol;
-use crate::sys::{self, nr};
+use crate::sys::{self, error, nr};
 
 /// The mode of a stream that only appends: which flags open(2) has for it.
 ///
@@ -134,9 +134,15 @@ pub(crate) unsafe fn reopen_stream(
 #[inline(never)]
 unsafe fn open_unseen(path: *const c_char, real: impl Fn(*const c_char) -> *mut c_void) -> *mut c_void {
     // SAFETY: the caller's promise.
-    let special = unsafe { is_stream(path) || kind(nr::AT_FDCWD, path) == Some(nr::S_IFCHR) };
-    let log = if special { None } else { library::log() };
-    let Some(log) = log else { return real(path) };
+    let (special, exists) = unsafe { (is_stream(path), kind(nr::AT_FDCWD, path)) };
+    let fails = match exists {
+        // SAFETY: the caller's promise.
+        Err(error::ENOENT) => unsafe { no_folder(nr::AT_FDCWD, path) }.is_some(),
+        Err(_) | Ok(nr::S_IFDIR) => true,
+        Ok(_) => false,
+    };
+    let followed = !special && !fails && exists != Ok(nr::S_IFCHR);
+    let Some(log) = (if followed { library::log() } else { None }) else { return real(path) };
     let stream = real(if library::is_replaying() { c"/dev/null".as_ptr() } else { path });
     if !stream.is_null() {
         // SAFETY: the caller's promise; a descriptor of this number is never followed.

@@ -243,11 +243,7 @@ unsafe fn replay_host(asked: &Lookup<'_>, question: HostQuestion, answer: HostAn
         }
         HostQuestion::Address(_, _, family) => {
             asked.addresses().for_each(|address| addresses.add(&address));
-            let name = match &found {
-                Found::Known(known) => known.lookup().map_or(&[][..], |lookup| lookup.name),
-                _ => &[],
-            };
-            (family, name)
+            (family, found.name())
         }
     };
     let mut outcome = found.error();
@@ -273,8 +269,13 @@ unsafe fn replay_host(asked: &Lookup<'_>, question: HostQuestion, answer: HostAn
         if !answer.result.is_null() {
             *answer.result = if outcome == 0 { answer.entry } else { ptr::null_mut() };
         }
-        if outcome != 0 && !answer.error.is_null() {
-            *answer.error = to_host_error(outcome);
+        if outcome != 0 {
+            // libc's own tell it in both ways.
+            for place in [answer.error, host_error()] {
+                if !place.is_null() {
+                    *place = to_host_error(outcome);
+                }
+            }
         }
     }
     0

@@ -52,10 +52,7 @@ pub(crate) unsafe fn name(question: NameQuestion, real: impl Fn(*mut c_char, u32
     }
     let Some(log) = library::log() else { return EAI_FAIL };
     let found = Found::of(&log, &asked);
-    let name = match &found {
-        Found::Known(known) if known.error == 0 => known.lookup().map_or(&[][..], |lookup| lookup.name),
-        _ => &[],
-    };
+    let name = found.name();
     let outcome = if !name.is_empty() {
         if name.len() < host_size as usize {
             // SAFETY: the program's buffer has that room.

@@ -166,3 +166,40 @@ fn who_sent_on_a_connection_is_told() {
     program.close(2);
     assert_eq!(program.assembler.outbound(&v4(2002)), None);
 }
+
+#[test]
+fn a_connection_that_is_handed_to_another_process_goes_on_there() {
+    for (heard_before, taken_before) in [(true, false), (true, true), (false, false), (false, true)] {
+        let mut program = program();
+        program.accept(1);
+        if heard_before {
+            program.receive(1, GET);
+        }
+        if !taken_before {
+            program.flagged(flags::PASSED).close(1).park();
+        }
+        program.process(2).connect(2).flagged(flags::PASSED);
+        program.event(EventKind::Adopt, 1, 1, &pair(v4(8080), v4(1001)));
+        if taken_before {
+            program.process(1).flagged(flags::PASSED).close(1).park().process(2);
+        }
+        if !heard_before {
+            program.receive(1, GET);
+        }
+        program.talk(2, PING, PONG).send(1, OK).flagged(flags::PASSED).close(1).park();
+        let session = program.one();
+        assert!(!session.incomplete && !session.connections[0].gap);
+        assert_eq!((text(&session.return_inbound.as_ref().unwrap().response), session.process_id), (OK, 2));
+        assert_eq!(calls(&session).len(), 1, "{heard_before} {taken_before}");
+        assert_eq!(program.assembler.open_connections(), 1, "that of the worker is left");
+    }
+}
+
+#[test]
+fn a_connection_that_nobody_takes_over_ends() {
+    let mut program = program();
+    program.accept(1).receive(1, GET).flagged(flags::PASSED).close(1).park().none();
+    program.wait(2000);
+    assert_eq!(program.one().return_inbound, None);
+    assert_eq!(program.assembler.open_connections(), 0);
+}

@@ -7,6 +7,7 @@ mod overlap;
 mod processes;
 mod properties;
 mod sessions;
+mod succession;
 mod talks;
 mod totals;
 mod tree;

@@ -4,7 +4,7 @@ use super::*;
 use proptest::prelude::*;
 
 #[derive(Clone, Debug)]
-struct Any {
+pub(super) struct Any {
     kind: u8,
     process: u64,
     tid: u32,
@@ -16,7 +16,7 @@ struct Any {
     then: u8,
 }
 
-fn any_event() -> impl Strategy<Value = Any> {
+pub(super) fn any_event() -> impl Strategy<Value = Any> {
     let bytes = prop_oneof![
         3 => prop::sample::select(vec![GET, OK, PING, PONG, "\x01raw", "HTTP/1.0 200 OK\r\n\r\n", "GET /", ""])
             .prop_map(|text| text.as_bytes().to_vec()),
@@ -51,6 +51,27 @@ fn any_event() -> impl Strategy<Value = Any> {
         })
 }
 
+impl Any {
+    /// Lets it happen, and what comes with it.
+    pub(super) fn happen(&self, program: &mut Program) {
+        (program.process, program.tid, program.context) = (self.process, self.tid, self.context);
+        program.flags = self.flags;
+        if let Some(kind) = EventKind::from_u8(self.kind) {
+            program.event(kind, self.connection, self.result, &self.payload);
+        }
+        match self.then {
+            0 => _ = program.park(),
+            1 => _ = program.wait(1000),
+            2 => program.assembler.tick(program.now + 40_000 * MS),
+            3 => _ = program.end_process(),
+            4 => {
+                program.delivered().into_iter().for_each(|one| program.assembler.recycle(Box::new(one)));
+            }
+            _ => {}
+        }
+    }
+}
+
 /// One step of a well-formed trace of one thread.
 #[derive(Clone, Debug)]
 enum Step {
@@ -67,19 +88,7 @@ proptest! {
     fn no_events_panic_and_everything_ends(events in prop::collection::vec(any_event(), 0..60)) {
         let mut program = program();
         for event in &events {
-            (program.process, program.tid, program.context) = (event.process, event.tid, event.context);
-            program.flags = event.flags;
-            if let Some(kind) = EventKind::from_u8(event.kind) {
-                program.event(kind, event.connection, event.result, &event.payload);
-            }
-            match event.then {
-                0 => _ = program.park(),
-                1 => _ = program.wait(1000),
-                2 => program.assembler.tick(program.now + 40_000 * MS),
-                3 => _ = program.end_process(),
-                4 => program.delivered().into_iter().for_each(|session| program.assembler.recycle(Box::new(session))),
-                _ => {}
-            }
+            event.happen(&mut program);
         }
         let sessions = program.finish();
         for session in &sessions {

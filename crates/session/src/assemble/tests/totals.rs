@@ -92,3 +92,20 @@ fn a_shutdown_tells_of_what_was_sent() {
     let session = program.one();
     assert_eq!((session.incomplete, gaps(&session)), (true, vec![true]));
 }
+
+#[test]
+fn what_is_unseen_after_a_known_gap_is_told_of_that_session() {
+    for (unseen, incomplete) in [(0, [true, false]), (1, [true, true])] {
+        for (sent, gap) in [(true, flags::SENT), (false, 0)] {
+            let mut program = program();
+            program.accept(1).receive(1, GET).flagged(gap).event(EventKind::Gap, 1, 7, b"").send(1, OK);
+            program.receive(1, GET).send(1, OK);
+            let [missing_sent, missing_received] = if sent { [7, 0] } else { [0, 7] };
+            let counts = totals(2 * OK.len() + missing_sent + unseen, 2 * GET.len() + missing_received);
+            program.event(EventKind::Close, 1, 0, &counts);
+            let told: Vec<bool> = program.delivered().iter().map(|session| session.incomplete).collect();
+            assert_eq!(told, incomplete, "{sent} {unseen}");
+            assert_eq!(program.assembler.gaps(), 1, "it is one connection");
+        }
+    }
+}
