@@ -3,6 +3,7 @@
  * request after another is sent to it, and what it does is compared. The agent reports facts; the verdict is
  * made here, by `src/diff`. Nothing here touches the network itself.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { compareSessions, noiseOf, shareOut, type Noise, type Shares } from '../diff/index.ts';
 import { errorMessage, KoalaError } from '../errors.ts';
 import type { Strategy } from '../native/api.ts';
@@ -68,6 +69,7 @@ export async function replay(options: ReplayOptions): Promise<ReplayResult> {
   const runtime = await makeRuntimeDirectory();
   const agent = await startAgent(['replay', '--recording', recording.directory], runtime, env);
   let program: Program | undefined;
+  let run: Run | undefined;
   try {
     const output = options.output === 'ignore' ? 'ignore' : process.stderr.fd;
     program = await startProgram({
@@ -79,10 +81,12 @@ export async function replay(options: ReplayOptions): Promise<ReplayResult> {
       stdio: ['ignore', output, output],
       ownGroup: true,
     });
-    const run = new Run(options, recording, plan, agent, program);
+    run = new Run(options, recording, plan, agent, program);
+    void run.watch();
     const sessions = await run.replayAll();
     return conclude(options, plan, sessions, run, performance.now() - startedAt);
   } finally {
+    run?.over.abort();
     await program?.stop();
     await agent.finish().catch(() => undefined);
     await runtime.remove();
@@ -110,8 +114,15 @@ interface Overlapping {
   result: SessionResult;
 }
 
+/** How often it is looked at whether the processes of a program that has ended are gone, in milliseconds. */
+const LOOK_EVERY = 100;
+/** What the agent may need to deliver what they did last, in milliseconds. */
+const LAST_WORDS = 1000;
+
 /** One run over a plan. */
 class Run {
+  /** Aborted when no process of the program is left, or when the run has ended. */
+  readonly over = new AbortController();
   readonly problems: string[] = [];
   /** Calls that the program made outside any session. */
   bootCalls = 0;
@@ -135,6 +146,18 @@ class Run {
     this.#noise = noiseOf(options.noise);
     this.#timeout = options.timeout ?? DEFAULT_TIMEOUT;
     this.#signal = options.signal ?? new AbortController().signal;
+  }
+
+  /** Sees to it that nobody waits for a program that is gone. */
+  async watch(): Promise<void> {
+    await this.#program.exited;
+    while (this.#agent.running && !this.over.signal.aborted) {
+      const status = await this.#agent.control.status().catch(() => undefined);
+      if (status?.Processes === 0) break;
+      await sleep(LOOK_EVERY, undefined, { ref: false });
+    }
+    await sleep(LAST_WORDS, undefined, { ref: false });
+    this.over.abort();
   }
 
   async replayAll(): Promise<SessionResult[]> {
@@ -174,8 +197,9 @@ class Run {
     };
     const startedAt = performance.now();
     let replayed: Session;
+    const signal = AbortSignal.any([this.#signal, this.over.signal]);
     try {
-      replayed = decodeSession(await this.#agent.control.replay(bytes, this.#timeout, this.#signal));
+      replayed = decodeSession(await this.#agent.control.replay(bytes, this.#timeout, signal));
     } catch (error) {
       this.#signal.throwIfAborted();
       const exit = this.#program.exit();

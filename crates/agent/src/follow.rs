@@ -543,6 +543,15 @@ impl Follower {
         turn
     }
 
+    /// The client at this address has its response, as far as it can tell: the session ends as soon as the program has
+    /// come to rest.
+    pub fn settle(&self, client: &Address) {
+        let mut state = self.looked();
+        let State { assembler, sink, .. } = &mut *state;
+        assembler.settle(client, clock::now());
+        deliver(assembler, sink.as_mut());
+    }
+
     /// Resolves when the log has told something more. Register (poll, or `enable`) before looking.
     pub fn progress(&self) -> tokio::sync::futures::Notified<'_> {
         self.progress.notified()
@@ -744,10 +753,7 @@ fn note(
                 && event.connection == event.process
                 && event.result != 0 =>
         {
-            processes.not_covered(NotCovered {
-                program: String::from_utf8_lossy(event.payload).into_owned(),
-                reason: "it gets privileges by its file, and the system lets no library into it".to_owned(),
-            });
+            processes.not_covered(NotCovered::told(event.payload, event.result));
         }
         _ => {}
     }

@@ -132,6 +132,7 @@ async fn replay(request: Request<Incoming>, agent: &Agent, form: Form) -> Answer
         Some(Err(error)) => {
             let status = match &error {
                 ReplayError::NoRequest(_) => StatusCode::BAD_REQUEST,
+                ReplayError::Continues(_) => StatusCode::CONFLICT,
                 ReplayError::Connect { .. } => StatusCode::BAD_GATEWAY,
                 ReplayError::Timeout { .. } => StatusCode::GATEWAY_TIMEOUT,
                 ReplayError::Finishing => StatusCode::SERVICE_UNAVAILABLE,

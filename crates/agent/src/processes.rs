@@ -94,6 +94,23 @@ pub struct NotCovered {
     pub reason: String,
 }
 
+impl NotCovered {
+    /// What the event log tells of the program of this path (`EventKind::Fork`).
+    pub fn told(program: &[u8], why: i64) -> Self {
+        let reason = match why {
+            1 => "it gets privileges by its file, and the system lets no library into it",
+            2 => "it is statically linked, so that nothing can be preloaded into it; link it dynamically",
+            3 => {
+                "it is built with a sanitizer, whose runtime must be loaded first; preload that runtime \
+                 (LD_PRELOAD=$(gcc -print-file-name=libasan.so)), and koala's library comes behind it"
+            }
+            4 => "it is built for another processor than koala's library",
+            _ => "koala's library can't be loaded into it",
+        };
+        Self { program: String::from_utf8_lossy(program).into_owned(), reason: reason.to_owned() }
+    }
+}
+
 /// So many are told of: who runs thousands of them has understood.
 const MOST_NOT_COVERED: usize = 100;
 

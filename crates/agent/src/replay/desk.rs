@@ -129,6 +129,11 @@ impl Desk {
         Self { past, matching, state: Mutex::new(state) }
     }
 
+    /// The recording.
+    pub fn past(&self) -> &Past {
+        &self.past
+    }
+
     /// Begins the replay of a session, whose request will come from `from`. The replayed session arrives at the
     /// receiver.
     pub fn admit(
@@ -518,6 +523,10 @@ pub struct Router(pub Arc<Desk>);
 impl Sink for Router {
     fn session(&mut self, session: Box<Session>) -> Option<Box<Session>> {
         let Some(call) = &session.call_from_inbound else { return Some(session) };
+        // What the program says unasked is no answer.
+        if call.request.is_empty() {
+            return Some(session);
+        }
         let by_connection = session
             .connections
             .iter()

@@ -1,11 +1,12 @@
 //! Replaying a session: the client that the program sees.
 
+use std::collections::VecDeque;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use koala_events::Address;
-use koala_protocol::{Detection, Expected, Protocol, ResponseFramer, Step};
+use koala_protocol::{Detection, Expected, Protocol, RequestFramer, ResponseFramer, Step};
 use koala_session::model::{ReturnInbound, Session};
 use tokio::io::Interest;
 use tokio::sync::oneshot;
@@ -36,6 +37,9 @@ pub enum ReplayError {
         /// What the system said.
         error: io::Error,
     },
+    /// It is what was said after an upgrade, and nobody has upgraded.
+    #[error("it goes on on the upgraded connection of session {0}, which has to be replayed just before it")]
+    Continues(String),
     /// It did not end in time.
     #[error("{what} within {limit:?}; {answered} outbound calls were answered, {unanswered} were not")]
     Timeout {
@@ -57,6 +61,9 @@ pub enum ReplayError {
 /// has responded mostly comes to rest in microseconds.
 const LOOKS: u32 = 10;
 
+/// How many connections are kept for the sessions that go on on them.
+const HELD: usize = 64;
+
 /// What a replay needs.
 #[derive(Debug)]
 pub struct Inside {
@@ -64,6 +71,8 @@ pub struct Inside {
     follower: Arc<Follower>,
     desk: Arc<Desk>,
     table: Table,
+    /// Connections on which another session goes on, by the session that was replayed last; the oldest first.
+    held: Mutex<VecDeque<(String, Socket, Address)>>,
 }
 
 /// Takes a flight off the desk, however its replay ends.
@@ -86,7 +95,48 @@ impl Drop for Landing<'_> {
 impl Inside {
     /// What the inbound server of a replay works with.
     pub fn new(config: Config, follower: Arc<Follower>, desk: Arc<Desk>, table: Table) -> Self {
-        Self { config, follower, desk, table }
+        Self { config, follower, desk, table, held: Mutex::default() }
+    }
+
+    /// The connection by which the program gets the request of this session, and its address: that of the session
+    /// before it, where the recording says so, or a new one.
+    async fn connection(
+        &self,
+        recorded: &Session,
+        deadline: Instant,
+    ) -> Result<(Socket, Address), ReplayError> {
+        if let Some(before) = self.desk.past().lines.before(&recorded.session_id) {
+            let held = self.take(&before.session_id);
+            // What the program has said unasked is no answer to what comes next.
+            if let Some(connection) = held.filter(|(socket, _)| socket.read_all(&mut Vec::new())) {
+                return Ok(connection);
+            }
+            if before.upgraded {
+                return Err(ReplayError::Continues(before.session_id.clone()));
+            }
+        }
+        let to = self.target(recorded);
+        let connect = |error| ReplayError::Connect { address: to.to_string(), error };
+        tokio::time::timeout_at(deadline, Socket::connect(&to))
+            .await
+            .map_err(|_| connect(io::ErrorKind::TimedOut.into()))?
+            .map_err(connect)
+    }
+
+    /// The connection that was kept of this session.
+    fn take(&self, session_id: &str) -> Option<(Socket, Address)> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = held.iter().position(|(id, ..)| id == session_id)?;
+        held.remove(place).map(|(_, socket, from)| (socket, from))
+    }
+
+    /// Keeps the connection of a session that was replayed for the one that goes on on it.
+    fn hold(&self, session_id: &str, client: Client, from: Address) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.len() == HELD {
+            held.pop_front();
+        }
+        held.push_back((session_id.to_owned(), client.socket, from));
     }
 
     /// Replays a session: sends its request to the program, and returns what the program did, with what each of
@@ -103,21 +153,22 @@ impl Inside {
         let talks = Talks::of(&recorded);
         self.table.prepare(&talks);
         let unusual = (!talks.failed.is_empty()).then(|| talks.clone());
-        let to = self.target(&recorded);
-        let connect = |error| ReplayError::Connect { address: to.to_string(), error };
-        let (socket, from) = tokio::time::timeout_at(deadline, Socket::connect(&to))
-            .await
-            .map_err(|_| connect(io::ErrorKind::TimedOut.into()))?
-            .map_err(connect)?;
+        let (socket, from) = self.connection(&recorded, deadline).await?;
         let (flight, delivered) = self.desk.admit(from, &recorded, talks);
         let _landing = Landing { inside: self, from, talks: unusual };
         let _eager = self.follower.eager();
+        let goes_on = self.desk.past().lines.goes_on(&recorded.session_id);
         let mut client = Client::new(socket, &call.request, &self.config);
-        let mut session = client.run(&self.follower, delivered, deadline).await.map_err(|end| match end {
-            Unfinished::Finishing => ReplayError::Finishing,
-            Unfinished::Late => late(&client, &flight, limit),
-        })?;
+        client.stays = goes_on;
+        let mut session =
+            client.run(&self.follower, &from, delivered, deadline).await.map_err(|end| match end {
+                Unfinished::Finishing => ReplayError::Finishing,
+                Unfinished::Late => late(&client, &flight, limit),
+            })?;
         client.complete(&mut session);
+        if goes_on && !client.ended {
+            self.hold(&recorded.session_id, client, from);
+        }
         self.desk.account(&flight, &mut session);
         Ok(*session)
     }
@@ -177,6 +228,11 @@ fn late(client: &Client, flight: &Flight, limit: Duration) -> ReplayError {
     ReplayError::Timeout { what, limit, answered, unanswered }
 }
 
+/// Whether a request is complete, as far as its protocol tells.
+fn is_whole(protocol: Protocol, request: &[u8]) -> bool {
+    !matches!(RequestFramer::new(protocol).push(request), Step::More)
+}
+
 /// Why a client stopped.
 enum Unfinished {
     Late,
@@ -203,6 +259,10 @@ struct Client {
     raw: bool,
     /// How long a response without a protocol goes on after its last byte.
     quiet: Duration,
+    /// The client of the recording left off in the middle of the request.
+    partial: bool,
+    /// Another session goes on on the connection.
+    stays: bool,
 }
 
 impl Client {
@@ -229,6 +289,8 @@ impl Client {
             ended: false,
             raw: protocol == Protocol::Raw,
             quiet: config.inbound_read_timeout,
+            partial: protocol != Protocol::Raw && !is_whole(protocol, request),
+            stays: false,
         }
     }
 
@@ -240,6 +302,7 @@ impl Client {
     async fn run(
         &mut self,
         follower: &Follower,
+        from: &Address,
         mut delivered: oneshot::Receiver<Box<Session>>,
         deadline: Instant,
     ) -> Result<Box<Session>, Unfinished> {
@@ -247,6 +310,10 @@ impl Client {
         let mut half_closed = false;
         let mut looks = LOOKS;
         loop {
+            if self.partial && self.sent() && !half_closed {
+                half_closed = true;
+                self.socket.finish_writing();
+            }
             if self.answered && looks > 0 {
                 looks -= 1;
                 if follower.drain().sessions == 0 {
@@ -287,7 +354,11 @@ impl Client {
                     }
                     self.answered = true;
                     half_closed = true;
-                    self.socket.finish_writing();
+                    if self.stays {
+                        follower.settle(from);
+                    } else {
+                        self.socket.finish_writing();
+                    }
                 }
             }
         }
@@ -342,11 +413,15 @@ impl Client {
 
     /// Puts the response into a replayed session as it arrived, where the log lacks some of it.
     fn complete(&mut self, session: &mut Session) {
+        // The log may tell of the end before the event loop does. What is not read would make the close a reset.
         if !self.ended {
-            self.advance();
+            self.ended = !self.socket.read_all(&mut self.received);
         }
         if self.received.is_empty() {
             return;
+        }
+        if self.received_at == 0 {
+            self.received_at = clock::now();
         }
         match &mut session.return_inbound {
             Some(returned) if returned.response.len() < self.received.len() => {

@@ -21,6 +21,7 @@ pub mod errno;
 pub mod framing;
 pub mod history;
 pub mod inbound;
+pub mod lines;
 pub mod login;
 pub mod names;
 pub mod outbound;

@@ -10,6 +10,7 @@ use koala_session::model::Session;
 use crate::manifest::ManifestError;
 use crate::recording::{Recording, Warning};
 use crate::replay::history::{History, Referred};
+use crate::replay::lines::Lines;
 use crate::replay::login::{Login, Who};
 use crate::replay::names::Names;
 use crate::replay::set_up;
@@ -68,6 +69,8 @@ pub struct Past {
     pub protocols: HashMap<String, Protocol>,
     /// The names that were looked up, as they were answered first.
     pub names: Names,
+    /// Sessions that go on on the connection of another one.
+    pub lines: Lines,
     /// Sessions read, but for those of boot.
     pub sessions: u64,
     /// What could not be read.
@@ -88,6 +91,7 @@ impl Past {
             past.add(&session);
         })?;
         past.warnings = warnings;
+        past.lines.complete();
         past.referred = history.referred();
         for talk in past.boot.iter_mut().chain(past.groups.values_mut().flatten()) {
             Arc::make_mut(talk).refer(&past.referred);
@@ -99,6 +103,7 @@ impl Past {
     pub fn add(&mut self, session: &Session) {
         let Talks { talks, failed, logins, protocols, names } = Talks::of(session);
         self.names.complete(names);
+        self.lines.add(session);
         let boot = session.call_from_inbound.is_none();
         if !boot {
             self.sessions += 1;

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use koala_events::Address;
+use rustix::io::Errno;
 use rustix::net::SocketAddrUnix;
 use tokio::io::{Interest, Ready};
 use tokio::net::{TcpStream, UnixStream};
@@ -75,6 +76,24 @@ impl Socket {
         let read = none_if_blocked(read)?;
         buffer.extend_from_slice(piece.get(..read.unwrap_or(0)).unwrap_or_default());
         Ok(read)
+    }
+
+    /// Reads all that is there, at the end of `buffer`, whether or not the event loop has heard of it. `false`: the
+    /// stream has ended.
+    pub fn read_all(&self, buffer: &mut Vec<u8>) -> bool {
+        let mut piece = [0; 16 << 10];
+        loop {
+            let read = match self {
+                Self::Tcp(stream) => rustix::io::read(stream, &mut piece),
+                Self::Unix(stream) => rustix::io::read(stream, &mut piece),
+            };
+            match read {
+                Ok(0) => return false,
+                Ok(count) => buffer.extend_from_slice(piece.get(..count).unwrap_or_default()),
+                Err(Errno::INTR) => {}
+                Err(error) => return error == Errno::AGAIN,
+            }
+        }
     }
 
     /// Writes what there is room for. `None`: nothing for now.

@@ -188,6 +188,20 @@ impl World {
         }
     }
 
+    /// The peer has its response, and sends nothing for now.
+    pub(super) fn settle(&mut self, connection: &Connection, time: u64) {
+        if !connection.conversation.is_raw() {
+            return;
+        }
+        for exchange in connection.exchanges.iter().filter(|exchange| !exchange.inherited) {
+            if let Some(open) = self.sessions.get_mut(exchange.session).filter(|open| open.answered) {
+                open.soft = false;
+                open.moved_on = true;
+                self.try_end(exchange.session, time);
+            }
+        }
+    }
+
     /// The program sends no more on an inbound connection.
     pub(super) fn inbound_shut(&mut self, connection: &mut Connection, time: u64) {
         if connection.conversation.response_end() == End::Complete {

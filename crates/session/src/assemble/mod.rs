@@ -194,6 +194,13 @@ impl Assembler {
         self.world.move_on(contexts::Key::thread(process, tid), now, Moved::Parked);
     }
 
+    /// Whoever is at this address has its response, and sends nothing for now: what no protocol ends has ended.
+    pub fn settle(&mut self, peer: &Address, now: u64) {
+        if let Some(connection) = self.connections.inbound(peer) {
+            self.world.settle(connection, now);
+        }
+    }
+
     /// Delivers what time alone decides. All events up to `now` should have been pushed.
     pub fn tick(&mut self, now: u64) {
         self.world.tick(now);
