@@ -12,7 +12,8 @@ const LIMIT = 100;
 export function describeRequest(session: Session): string {
   if (session.CallFromInbound === null)
     return session.Context === '' ? '(no request)' : `(${session.Context})`;
-  const { Request } = session.CallFromInbound;
+  const { Request, ConnectionId } = session.CallFromInbound;
+  if (connectionOf(session, ConnectionId)?.Encrypted === true) return '(encrypted)';
   const http = parseHttpRequest(Request);
   if (http !== undefined) return clip(`${http.method} ${http.target}`, LIMIT);
   const fastCgi = describeFastCgiRequest(Request);

@@ -1,6 +1,6 @@
 /** Which sessions of a recording are replayed, and in which order. */
 import { KoalaError } from '../errors.ts';
-import { isBoot, listenerOf, outboundCalls, type Session } from '../recording/model.ts';
+import { connectionOf, isBoot, listenerOf, outboundCalls, type Session } from '../recording/model.ts';
 import { describeTorn, type Place, type Recording } from '../recording/recording.ts';
 
 /** What will be replayed. */
@@ -21,12 +21,14 @@ export async function planReplay(recording: Recording, only: readonly string[]):
   const plan: Plan = { places: [], listeners: new Set(), bootCalls: 0, skipped: [], warnings: [] };
   const wanted = new Map(only.map((id) => [id, 0]));
   let sessions = 0;
+  const connections = new Connections();
   for await (const { session, place } of recording.sessions()) {
     sessions += 1;
     if (isBoot(session)) plan.bootCalls += outboundCalls(session).length;
+    const unreadable = connections.unreadable(session);
     const rank = only.findIndex((id) => session.SessionId.startsWith(id));
     if (only.length > 0 && !want(wanted, session.SessionId)) continue;
-    const reason = whyNot(session);
+    const reason = whyNot(session) ?? unreadable;
     if (reason !== undefined) {
       // A boot session has no request: it serves the others, and nobody expects a verdict on it.
       if (!isBoot(session) || only.length > 0)
@@ -70,6 +72,28 @@ function whyNot(session: Session): string | undefined {
     return 'it has no request';
   if (session.Incomplete) return 'it is incomplete: its process ended, or events of it were lost';
   return undefined;
+}
+
+/** The preface of HTTP/2 (RFC 9113 section 3.4), as far as it tells. */
+const HTTP2 = Buffer.from('PRI * HTTP/2.0\r\n');
+
+/** Inbound connections of which koala sees bytes and no requests: those to replay would prove nothing. */
+class Connections {
+  /** By the agent that recorded and its number for the connection. */
+  readonly #http2 = new Set<string>();
+
+  /** Why what came in by the session's connection is no request; sessions in the order of the recording. */
+  unreadable(session: Session): string | undefined {
+    const inbound = session.CallFromInbound;
+    if (inbound === null) return undefined;
+    if (connectionOf(session, inbound.ConnectionId)?.Encrypted === true)
+      return 'its connection is encrypted (TLS): koala cannot see its request';
+    const connection = `${session.SessionId.split('-')[1]} ${inbound.ConnectionId}`;
+    if (HTTP2.equals(inbound.Request.subarray(0, HTTP2.length))) this.#http2.add(connection);
+    return this.#http2.has(connection)
+      ? 'its connection speaks HTTP/2, of which koala does not know the requests yet'
+      : undefined;
+  }
 }
 
 /** A recording that was cut after it was finished lacks what someone recorded: a verdict on it would be false. */

@@ -3,7 +3,16 @@ import { readFile } from 'node:fs/promises';
 import { test, type TestContext } from 'node:test';
 import type { Session } from '../recording/model.ts';
 import { useFakeAgent } from '../test-support/fake-agent.ts';
-import { call, json, matched, redis, session, temporary, writeRecording } from '../test-support/sessions.ts';
+import {
+  bytes,
+  call,
+  json,
+  matched,
+  redis,
+  session,
+  temporary,
+  writeRecording,
+} from '../test-support/sessions.ts';
 import { parseNoise, replay } from './replay.ts';
 
 const skip = process.platform !== 'linux' && 'replay needs Linux';
@@ -107,6 +116,31 @@ test('no calls where only the start of the program made some is a failure', { sk
   });
   assert.equal(result.Passed, false);
   assert.match(result.Problems.join(), /1 outbound calls outside of requests and the replay saw none/);
+});
+
+test('what came in encrypted or by HTTP/2 is not replayed, and that is said', { skip }, async (t) => {
+  await useFakeAgent(t, { listeners, replies: [replayed('3-a-3')] });
+  const on = (ConnectionId: bigint, text: string): Partial<Session> => {
+    const { CallFromInbound, Connections } = session();
+    assert.ok(CallFromInbound);
+    return {
+      CallFromInbound: { ...CallFromInbound, Request: bytes(text), ConnectionId },
+      Connections: Connections.map((one) => ({ ...one, ConnectionId, Encrypted: ConnectionId === 1n })),
+    };
+  };
+  const recording = await recordingOf(
+    t,
+    recorded('1-a-1', on(1n, '\x16\x03\x01')),
+    recorded('2-a-2', on(2n, 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')),
+    recorded('3-a-3', on(3n, 'GET / HTTP/1.1\r\n\r\n')),
+    recorded('4-a-4', on(2n, '\0\0\x07\x01')),
+  );
+  const result = await replay({ recording, command: sleeper, output: 'ignore' });
+  assert.deepEqual(result.Counts, { Passed: 1, Failed: 0, Skipped: 3 });
+  assert.deepEqual(
+    result.Skipped.map(({ Reason }) => Reason.split(/[:,]/)[0]),
+    ['its connection is encrypted (TLS)', 'its connection speaks HTTP/2', 'its connection speaks HTTP/2'],
+  );
 });
 
 test('nothing replayed is a failure', { skip }, async (t) => {
