@@ -5,7 +5,8 @@
 //! what can't be written is counted. What is on disk is told to the standby ([`Commits`]), which cuts from the file what
 //! was not, and begins another. So a session is written once, whenever the agent dies.
 
-use std::collections::HashSet;
+mod written;
+
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -15,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use koala_session::cbor;
-use koala_session::model::{Action, Session};
+use koala_session::model::Session;
 
 use crate::base;
 use crate::clock;
@@ -24,6 +25,8 @@ use crate::journal::{Commit, Commits, Journal};
 use crate::logger::Logger;
 use crate::manifest::{self, LostCounts, Manifest, ManifestError, Removed};
 use crate::shelf::Shelf;
+use written::Written;
+pub(crate) use written::occurred_at;
 
 /// How long a delivered session may wait before it is written.
 pub const FLUSH_AFTER: Duration = Duration::from_millis(100);
@@ -163,78 +166,6 @@ fn cut(directory: &Path, commit: Commit) -> io::Result<()> {
         file.set_len(commit.length)?;
     }
     Ok(())
-}
-
-/// Sessions that are on disk: of each its process, the connection that its request came by, and when; of a session of
-/// boot the same of each action.
-#[derive(Debug, Default)]
-struct Written(HashSet<(u64, u64, u64)>);
-
-impl Written {
-    /// What was written of `since` and later.
-    fn read(directory: &Path, names: &[String], since: u64) -> io::Result<Self> {
-        let mut written = HashSet::new();
-        // What is in a file was delivered before the next one was begun.
-        let ends = names.iter().skip(1).map(|next| number_of(next)).chain([u64::MAX]);
-        for (name, _) in names.iter().zip(ends).filter(|(_, end)| *end >= since) {
-            let bytes = fs::read(directory.join(name))?;
-            for session in cbor::split(&bytes).map_while(Result::ok) {
-                match key(&session) {
-                    Some(key) => _ = written.insert(key),
-                    None => {
-                        written.extend(session.actions.iter().map(|action| key_in_boot(&session, action)))
-                    }
-                }
-            }
-        }
-        written.retain(|&(_, _, time)| time >= since);
-        Ok(Self(written))
-    }
-
-    /// Whether the session is on disk; takes from one of boot what is.
-    fn has(&self, session: &mut Session) -> bool {
-        if self.0.is_empty() {
-            return false;
-        }
-        if let Some(key) = key(session) {
-            return self.0.contains(&key);
-        }
-        let mut actions = std::mem::take(&mut session.actions);
-        actions.retain(|action| !self.0.contains(&key_in_boot(session, action)));
-        session.actions = actions;
-        session.actions.is_empty()
-    }
-}
-
-/// What no two sessions have in common; `None` for one of boot.
-fn key(session: &Session) -> Option<(u64, u64, u64)> {
-    let call = session.call_from_inbound.as_ref()?;
-    Some((session.process_id, call.connection_id, call.occurred_at))
-}
-
-fn key_in_boot(session: &Session, action: &Action) -> (u64, u64, u64) {
-    let connection = match action {
-        Action::CallOutbound(call) => call.connection_id,
-        _ => 0,
-    };
-    (session.process_id, connection, occurred_at(action))
-}
-
-/// When an action began.
-pub(crate) fn occurred_at(action: &Action) -> u64 {
-    match action {
-        Action::CallOutbound(action) => action.occurred_at,
-        Action::SendUdp(action) => action.occurred_at,
-        Action::AppendFile(action) => action.occurred_at,
-        Action::ReadStorage(action) => action.occurred_at,
-        Action::ResolveName(action) => action.occurred_at,
-    }
-}
-
-/// The number in the name of a file; the highest if it has none.
-fn number_of(name: &str) -> u64 {
-    let number = name.strip_prefix("sessions-").and_then(|rest| rest.split('-').next());
-    number.and_then(|number| number.parse().ok()).unwrap_or(u64::MAX)
 }
 
 impl Recorder {
@@ -571,7 +502,7 @@ mod tests {
     use crate::recording::Recording;
     use crate::testing::{TempDir, session};
     use koala_events::{GivenUp, Lost};
-    use koala_session::model::ResolveName;
+    use koala_session::model::{Action, ResolveName};
     use std::collections::BTreeSet;
     use std::os::unix::fs::PermissionsExt;
 

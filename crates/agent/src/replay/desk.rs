@@ -584,6 +584,7 @@ mod tests {
             session_id: id.to_owned(),
             call_from_inbound: Some(CallFromInbound {
                 peer: Peer { ip: "127.0.0.1".to_owned(), port: 4000, zone: String::new() },
+                request: b"GET / HTTP/1.1\r\n\r\n".to_vec(),
                 ..CallFromInbound::default()
             }),
             actions,
