@@ -36,3 +36,6 @@ const lines = createServer((socket) => {
   });
 });
 lines.listen(Number(linePort), '127.0.0.1');
+
+// Not in the middle of a call, as the signal itself would.
+process.on('SIGTERM', () => process.exit(0));
