@@ -1,11 +1,13 @@
 // What a request means may depend on its connection: web sockets, and protocols that know their client. And a client may
 // go away in the middle of its request.
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { Client } from './support/client.ts';
+import { makeCertificate } from './support/databases.ts';
 import { koala, record, replay, stop } from './support/koala.ts';
-import { lacking } from './support/needs.ts';
+import { commandPath, lacking } from './support/needs.ts';
 import { programFile } from './support/programs.ts';
 import { requestSessions } from './support/recording.ts';
 import { freePort, temporaryFolder } from './support/system.ts';
@@ -101,3 +103,32 @@ test('a client that leaves off in the middle of its request does so again', { sk
   const { code, stdout, stderr } = await koala(t, ['replay', folder, ...options]);
   assert.equal(code, 0, stdout + stderr);
 });
+
+test(
+  'who is asked by TLS is told so, and it is not replayed',
+  { skip: lacking('openssl', 'curl') },
+  async (t) => {
+    const folder = await temporaryFolder(t);
+    const to = join(folder, 'recording');
+    const { key, certificate } = makeCertificate(folder);
+    const port = await freePort();
+    const files = ['-key', key, '-cert', certificate];
+    const program = [
+      commandPath('openssl'),
+      's_server',
+      '-www',
+      '-quiet',
+      '-accept',
+      `127.0.0.1:${port}`,
+      ...files,
+    ];
+    const recording = await record(t, { to, program, port });
+    execFileSync(commandPath('curl'), ['-sk', `https://127.0.0.1:${port}/`], { stdio: 'ignore' });
+    const { stderr } = await stop(recording);
+    assert.match(stderr, new RegExp(`ENCRYPTED: what was asked at 127\\.0\\.0\\.1:${port} came by TLS`));
+    const { code, stdout } = await replay(t, to, program);
+    assert.equal(code, 1);
+    assert.match(stdout, /^skipped \S+: its connection is encrypted/m);
+    assert.match(stdout, /no session was replayed/);
+  },
+);

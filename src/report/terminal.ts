@@ -94,7 +94,7 @@ export function printRecord(result: RecordResult, stream: Writable): void {
     say(`${style.red('the recording is not complete')}: ${result.problem ?? 'koala-agent failed'}`);
     return;
   }
-  const { Sessions, BootSessions, Lost, NotAdmitted, NotSampled, Gaps, Processes } = result.status;
+  const { Sessions, BootSessions, Lost, NotAdmitted, NotSampled, Gaps, Encrypted, Processes } = result.status;
   const { Unresolved, NotCovered, Error: failure } = result.status;
   const lost =
     Lost.Events === 0 && Lost.Sessions === 0 && NotAdmitted === 0 ? '0 lost' : style.red('NOT ALL OF THEM');
@@ -124,6 +124,13 @@ export function printRecord(result: RecordResult, stream: Writable): void {
   if (Gaps > 0) {
     const what = `${count(Gaps, 'connection')} with bytes that could not be seen`;
     say(style.red(`GAPS: ${what}; the sessions that used them are marked Incomplete`));
+  }
+  if (Encrypted.length > 0) {
+    say(
+      style.red(
+        `ENCRYPTED: what was asked at ${Encrypted.join(', ')} came by TLS: it can't be seen, nor replayed`,
+      ),
+    );
   }
   if (failure !== '') say(style.red(`WRITING STOPPED: ${failure}`));
   if (Unresolved.length > 0) {

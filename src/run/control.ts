@@ -21,6 +21,8 @@ export interface Status {
   NotSampled: number;
   /** Connections on which bytes crossed that the event log does not have; sessions that used them are incomplete. */
   Gaps: number;
+  /** The program's addresses at which it was asked by TLS: what was asked cannot be seen, nor replayed. */
+  Encrypted: string[];
   /** Hooks that could not be resolved, by name. */
   Unresolved: string[];
   /** Programs that the program has executed and that are not recorded. */
@@ -156,6 +158,7 @@ function readStatus(content: Buffer): Status {
     NotAdmitted: number(from['NotAdmitted']),
     NotSampled: number(from['NotSampled']),
     Gaps: number(from['Gaps']),
+    Encrypted: array(from['Encrypted']).filter((item) => typeof item === 'string'),
     Unresolved: array(from['Unresolved']).filter((item) => typeof item === 'string'),
     NotCovered: readNotCovered(from['NotCovered']),
     Pids: array(from['Pids']).filter((item) => typeof item === 'number'),

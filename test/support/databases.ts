@@ -100,8 +100,8 @@ function postgresPrograms(): string {
   return join(versions, newest, 'bin');
 }
 
-/** The settings of PostgreSQL with a certificate of its own. */
-function makeCertificate(folder: string, owner?: { uid: number; gid: number }): Record<string, string> {
+/** A key and a certificate of a server, in files. */
+export function makeCertificate(folder: string): { key: string; certificate: string } {
   const [key, certificate] = [join(folder, 'key.pem'), join(folder, 'certificate.pem')];
   const made = ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
   execFileSync(
@@ -110,6 +110,12 @@ function makeCertificate(folder: string, owner?: { uid: number; gid: number }): 
     { stdio: 'ignore' },
   );
   chmodSync(key, 0o600);
+  return { key, certificate };
+}
+
+/** The settings of PostgreSQL with a certificate of its own. */
+function encrypting(folder: string, owner?: { uid: number; gid: number }): Record<string, string> {
+  const { key, certificate } = makeCertificate(folder);
   if (owner) for (const file of [key, certificate]) chownSync(file, owner.uid, owner.gid);
   return { ssl: 'on', ssl_cert_file: certificate, ssl_key_file: key };
 }
@@ -159,7 +165,7 @@ export async function startPostgres(
       input: statements.map((statement) => `${statement};\n\n`).join(''),
     });
   }
-  const certificate = tls ? makeCertificate(folder, identity) : {};
+  const certificate = tls ? encrypting(folder, identity) : {};
   const settings = {
     listen_addresses: '127.0.0.1',
     unix_socket_directories: folder,

@@ -395,6 +395,7 @@ impl Agent {
             pids,
             events: facts.events,
             gaps: facts.gaps,
+            encrypted: facts.encrypted,
             unresolved: facts.unresolved,
             not_covered: facts.not_covered,
             ..Status::default()

@@ -82,6 +82,8 @@ pub struct Facts {
     pub given_up: GivenUp,
     /// Connections on which bytes crossed that the log does not have.
     pub gaps: u64,
+    /// Where the program was asked by TLS.
+    pub encrypted: BTreeSet<String>,
     /// Hooks that have no function behind them.
     pub unresolved: Vec<String>,
     /// Programs that the program has executed and that are not recorded.
@@ -548,6 +550,7 @@ impl Follower {
             lost: self.arena.lost(),
             given_up: self.arena.given_up(),
             gaps: state.gaps + state.assembler.gaps(),
+            encrypted: state.assembler.encrypted().clone(),
             unresolved: state.unresolved.iter().cloned().collect(),
             not_covered: self.processes.all_not_covered(self.stop.load(Ordering::Acquire)),
         }

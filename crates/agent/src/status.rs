@@ -35,6 +35,9 @@ pub struct Status {
     /// library could not write. The sessions that used them are incomplete.
     #[serde(default)]
     pub gaps: u64,
+    /// The program's addresses at which it was asked by TLS: what was asked cannot be seen, nor replayed.
+    #[serde(default)]
+    pub encrypted: BTreeSet<String>,
     /// Hooks of `libkoala.so` that have no function behind them.
     pub unresolved: Vec<String>,
     /// Programs that the program has executed and that are not recorded.

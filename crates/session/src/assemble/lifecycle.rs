@@ -3,7 +3,7 @@
 use super::{
     Config,
     boot::Process,
-    connections::Connection,
+    connections::{Connection, Direction},
     contexts::{self, Contexts, Owner},
     deeds::Files,
     hash::Map,
@@ -13,7 +13,7 @@ use super::{
 use crate::model::{Connection as Description, ReturnInbound, Session};
 use koala_events::Event;
 use koala_protocol::Protocol;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// A session whose protocol does not tell where its response ends is over when so long nothing came.
@@ -36,6 +36,8 @@ pub(super) struct World {
     numbers: u64,
     /// How many connections lack bytes.
     pub(super) gaps: u64,
+    /// Where connections came in that are encrypted.
+    pub(super) encrypted: BTreeSet<String>,
     /// Kept for its memory.
     scratch: Vec<Key>,
 }
@@ -63,6 +65,7 @@ impl World {
             waiting: VecDeque::new(),
             numbers: 0,
             gaps: 0,
+            encrypted: BTreeSet::new(),
             scratch: Vec::new(),
         }
     }
@@ -124,7 +127,11 @@ impl World {
         connection.described = Some((key, open.part));
         connection.described_protocol = known;
         let id = connection.id;
+        let comes_in_encrypted = conversation.encrypted() && connection.direction == Direction::Inbound;
         let description = connection.description();
+        if comes_in_encrypted && !self.encrypted.contains(&description.local) {
+            self.encrypted.insert(description.local.clone());
+        }
         match open.connection(id) {
             Some(earlier) => replace(earlier, description),
             None => open.session.connections.push(description.clone()),

@@ -55,6 +55,7 @@ use datagrams::Datagrams;
 use koala_events::{Address, Event, EventKind, flags};
 use lifecycle::{Moved, World};
 use sessions::Key;
+use std::collections::BTreeSet;
 use totals::Totals;
 
 /// How often state that is not needed any more is freed, in nanoseconds.
@@ -299,6 +300,11 @@ impl Assembler {
     /// The number of connections of which bytes are missing, closed ones included.
     pub fn gaps(&self) -> u64 {
         self.world.gaps
+    }
+
+    /// The addresses of the program at which connections came in that are encrypted.
+    pub fn encrypted(&self) -> &BTreeSet<String> {
+        &self.world.encrypted
     }
 
     /// The number of connections that are not closed.
