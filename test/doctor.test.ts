@@ -75,6 +75,52 @@ test('a program with a sanitizer is covered in the way that is told', { skip }, 
   assert.equal(heeded.code, 0, heeded.stderr);
 });
 
+// A shell asks for it in a child that shares its memory, Python's `os.posix_spawn` not.
+for (const [way, run] of [
+  ['a shell', (path: string): string[] => ['/bin/sh', '-c', `${path}; true`]],
+  [
+    'Python',
+    (path: string): string[] => [
+      '/usr/bin/python3',
+      '-c',
+      `import os; os.waitpid(os.posix_spawn('${path}', ['it'], dict(os.environ)), 0)`,
+    ],
+  ],
+] as const) {
+  test(`what ${way} runs and can't be covered is told of`, { skip: lacking('gcc', 'python3') }, async (t) => {
+    const runtime = execFileSync('gcc', ['-print-file-name=libasan.so'], { encoding: 'utf8' }).trim();
+    const programs = [{ path: await built(t, 'static', '-static'), why: 'it is statically linked' }];
+    if (runtime.startsWith('/'))
+      programs.push({
+        path: await built(t, 'sanitized', '-fsanitize=address'),
+        why: 'built with a sanitizer',
+      });
+    for (const { path, why } of programs) {
+      const to = join(await temporaryFolder(t), 'recording');
+      const command = run(path);
+      const { code, stderr } = await koala(t, ['record', '--to', to, '--', ...command]);
+      assert.equal(code, 0, stderr);
+      assert.match(stderr, new RegExp(`NOT COVERED: ${path}: .*${why}`));
+      // The sanitizer's own complaint would be here: the program was not harmed.
+      assert.doesNotMatch(stderr, /==\d+==/);
+    }
+  });
+}
+
+test('a sanitizer that a shell preloads stays first', { skip }, async (t) => {
+  const runtime = execFileSync('gcc', ['-print-file-name=libasan.so'], { encoding: 'utf8' }).trim();
+  if (!runtime.startsWith('/')) {
+    t.skip('gcc has no libasan here');
+    return;
+  }
+  const path = await built(t, 'sanitized', '-fsanitize=address');
+  const to = join(await temporaryFolder(t), 'recording');
+  const script = `LD_PRELOAD=${runtime} ${path} && echo ran`;
+  const ended = await koala(t, ['record', '--to', to, '--', '/bin/sh', '-c', script]);
+  assert.equal(ended.stdout, 'ran\n', ended.stderr);
+  assert.doesNotMatch(ended.stderr, /NOT COVERED/);
+});
+
 test('what is missing is named', async (t) => {
   const { code, said } = await doctor(t, 'no-such-command');
   assert.equal(code, 1);

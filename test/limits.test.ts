@@ -2,7 +2,7 @@
 // koala, what is not recorded is counted and said, and what is on disk can be read.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { chmod, copyFile, mkdir, readdir, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, readdir, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { findBinary } from '../src/native/binaries.ts';
 import { Client, parts } from './support/client.ts';
 import { agents, koala } from './support/koala.ts';
+import { installed } from './support/library.ts';
 import { type Ledger, answers, assertRecorded, load } from './support/load.ts';
 import { findCommand, lacking } from './support/needs.ts';
 import { compiled } from './support/programs.ts';
@@ -231,6 +232,82 @@ test(
     await assertRecorded(to, free, { killed: false });
   },
 );
+
+/** A group of processes that may have so much memory, by the folder of its settings; a string says why there is none. */
+async function memoryGroup(t: TestContext, bytes: number): Promise<{ group: string } | string> {
+  for (const [root, file] of [
+    ['/sys/fs/cgroup/memory', 'memory.limit_in_bytes'],
+    ['/sys/fs/cgroup', 'memory.max'],
+  ] as const) {
+    const group = join(root, `koala-test-${process.pid}`);
+    try {
+      await mkdir(group);
+    } catch {
+      continue;
+    }
+    t.after(() =>
+      until('the end of the group', () =>
+        rmdir(group).then(
+          () => true,
+          () => false,
+        ),
+      ),
+    );
+    try {
+      await writeFile(join(group, file), String(bytes));
+      return { group };
+    } catch {
+      // The folder is none of such a group.
+    }
+  }
+  return 'needs a memory group (root)';
+}
+
+test('a program with little memory is not ended for the log that fills up', { skip }, async (t) => {
+  const made = await memoryGroup(t, 40 << 20);
+  if (typeof made === 'string') {
+    t.skip(made);
+    return;
+  }
+  const { library, to } = await installed(t);
+  const redis = await startRedis(t, { large: 'x'.repeat(4000) });
+  const port = await freePort();
+  // All are in the group: the program, the agent that the library starts, and its standby.
+  const running = new Running(
+    t,
+    'sh',
+    [
+      '-c',
+      `echo $$ > ${made.group}/cgroup.procs && LD_PRELOAD=${library} exec "$@"`,
+      'sh',
+      compiled('threaded'),
+      String(port),
+      String(redis.port),
+    ],
+    { KOALA_RECORD_TO_DIR: to },
+  );
+  await running.listening(port);
+  const client = await Client.connect(port);
+  await client.http('GET', '/large');
+  await until('an agent with a standby', async () => (await agents(to)).length === 2);
+  const all = await agents(to);
+  for (const { pid } of all) process.kill(pid, 'SIGSTOP');
+  // More than twice as much as the log has room for elsewhere.
+  for (let request = 0; request < 20_000; request += 1) {
+    const { response } = await client.http('GET', '/large');
+    assert.equal(parts(response).status, 200);
+  }
+  for (const { pid } of all) process.kill(pid, 'SIGCONT');
+  client.close();
+  process.kill(running.pid, 'SIGTERM');
+  const ended = await running.end();
+  assert.deepEqual({ code: ended.code, stdout: ended.stdout }, { code: 0, stdout: 'served 20001\n' });
+  await until('the end of the agent', async () => (await agents(to)).length === 0);
+  const { Sessions, NotAdmitted, Lost } = await readManifest(to);
+  assert.ok(Number(NotAdmitted) > 0, 'the log was full');
+  const lost = (Lost as { Sessions: number }).Sessions;
+  assert.equal(Number(Sessions) + Number(NotAdmitted) + lost, 20_001);
+});
 
 /** Limits the agent and its standby. */
 async function limit(to: string, option: string): Promise<void> {

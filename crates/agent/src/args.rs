@@ -122,7 +122,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, A
         overflow,
         sample,
         runtime_dir: runtime_dir.ok_or_else(|| missing("--runtime-dir"))?,
-        arena_size: crate::memory::DEFAULT_SIZE,
+        arena_size: crate::memory::default_size(),
     }))
 }
 

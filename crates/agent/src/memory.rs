@@ -1,15 +1,55 @@
 //! The memory that holds the event log.
 
+use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::ptr;
 
 use koala_events::{Arena, ArenaConfig, Mode};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags};
 
-/// Bytes of the event log, unless the caller wants another size. Pages that were never used cost nothing.
-pub const DEFAULT_SIZE: usize = 64 << 20;
+/// Bytes of the event log, where memory is not short. Pages that were never used cost nothing.
+const DEFAULT_SIZE: usize = 64 << 20;
+/// Bytes that the event log needs to be of use.
+const LEAST_SIZE: usize = 2 << 20;
+/// The share of a memory group that the event log may take.
+const SHARE: u64 = 8;
+
+/// Bytes of the event log, unless the caller wants another size. The pages that the program writes to count as its own
+/// memory: where the group of processes that koala runs in may have little (a container, mostly that of the program),
+/// the log takes a small part of it, and an overload is sessions that are not admitted, and not the program's end.
+pub fn default_size() -> usize {
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let limit =
+        limits(&groups).filter_map(|file| fs::read_to_string(file).ok()?.trim().parse::<u64>().ok()).min();
+    size_within(limit)
+}
+
+/// The size for a group that may have so many bytes; `None`: as many as it likes.
+fn size_within(limit: Option<u64>) -> usize {
+    let share = limit.map_or(usize::MAX, |limit| usize::try_from(limit / SHARE).unwrap_or(usize::MAX));
+    share.clamp(LEAST_SIZE, DEFAULT_SIZE) & !0xffff
+}
+
+/// The files that limit the memory of these groups (`/proc/PID/cgroup`, cgroups(7)) and of those around them: of the
+/// second version, and of the first. A container may see its own group as the outermost.
+fn limits(groups: &str) -> impl Iterator<Item = PathBuf> {
+    groups.lines().flat_map(|line| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (root, file) = match parts.next() {
+            Some("") => ("/sys/fs/cgroup", "memory.max"),
+            Some(names) if names.split(',').any(|name| name == "memory") => {
+                ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
+            }
+            _ => return Vec::new(),
+        };
+        let path = Path::new(parts.next().unwrap_or("/"));
+        let around = path.ancestors().filter_map(|group| group.strip_prefix("/").ok());
+        around.map(|group| Path::new(root).join(group).join(file)).collect()
+    })
+}
 
 /// An event log, and the descriptor by which other processes map it.
 #[derive(Debug)]
@@ -86,5 +126,42 @@ pub unsafe fn give_back(pages: *mut u8, size: usize) -> bool {
 impl AsFd for SharedArena {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_takes_a_share_of_what_there_may_be() {
+        let mib = |count: u64| count << 20;
+        for (limit, size) in [
+            (None, 64),
+            (Some(u64::MAX), 64),
+            (Some(mib(9_000_000)), 64),
+            (Some(mib(512)), 64),
+            (Some(mib(80)), 10),
+            (Some(mib(3)), 2),
+            (Some(0), 2),
+        ] {
+            assert_eq!(size_within(limit), size << 20, "{limit:?}");
+        }
+    }
+
+    #[test]
+    fn limits_are_looked_for_in_all_groups_around() {
+        let found = |groups| limits(groups).map(|path| path.display().to_string()).collect::<Vec<_>>();
+        assert_eq!(
+            found("0::/a/b\n"),
+            ["/sys/fs/cgroup/a/b/memory.max", "/sys/fs/cgroup/a/memory.max", "/sys/fs/cgroup/memory.max"]
+        );
+        assert_eq!(
+            found("5:devices:/x\n4:cpu,memory:/a\n1:name=systemd:/\n"),
+            ["/sys/fs/cgroup/memory/a/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
+        );
+        for nonsense in ["", "\n", "memory", "::", "0:memory", "0::../.."] {
+            found(nonsense);
+        }
     }
 }

@@ -44,8 +44,9 @@ pub enum EventKind {
     ///
     /// With [`flags::EXECUTES`] and the process's own number as `connection`, the process itself is about to become
     /// another program. `result` is 0, and `payload` the numbers of the connections that it leaves to that program,
-    /// eight bytes each, little-endian; or `result` is 1, and the program, whose path is `payload`, can't be covered,
-    /// because it gets privileges by its file.
+    /// eight bytes each, little-endian; or the program, whose path is `payload`, can't be covered, because `result`: it
+    /// gets privileges by its file (1), is linked statically (2), is built with a sanitizer whose runtime is not
+    /// preloaded (3), or for another processor (4).
     Fork = 13,
     /// A name was looked up. `payload`: a [`crate::Lookup`]; `result`: 0, or the error that getaddrinfo(3) names
     /// (negative; those of the `gethostby*` functions are translated).

@@ -19,7 +19,7 @@ unsafe extern "C" {
 mod child;
 mod swap;
 
-pub(crate) use child::ChildEnvironment;
+pub(crate) use child::{ChildEnvironment, within};
 pub(crate) use swap::with_environ;
 
 /// What the environment asks for.

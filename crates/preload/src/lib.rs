@@ -15,6 +15,7 @@
 //! - `descriptors.rs` knows what each descriptor is; `thread.rs` what each thread is doing.
 //! - `start.rs` starts the agent, where no command line did. `environment.rs` says what is asked for, and gives children
 //!   what they need; `lineage.rs` tells a program where it comes from, and what it inherits.
+//! - `executable.rs` tells of a program that is about to be executed whether it can be covered.
 //! - `symbol.rs` finds the functions behind the hooks, `sys.rs` makes system calls without libc, `attach.rs`
 //!   gets the log from the agent.
 //!
@@ -38,6 +39,7 @@ mod admission;
 mod attach;
 mod descriptors;
 mod environment;
+mod executable;
 mod hooks;
 mod library;
 mod lineage;

@@ -12,6 +12,7 @@ use crate::admission;
 use crate::attach;
 use crate::descriptors::{self, Entry};
 use crate::environment::{self, Mode};
+use crate::executable::{self, Executable};
 use crate::lineage::{self, Origin};
 use crate::operation::file::output;
 use crate::start;
@@ -38,8 +39,6 @@ static SAME_PROCESS: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
 /// How often the agent was asked for its log in vain, and when (in nanoseconds since 1970) it may be asked again.
 static FAILURES: AtomicU32 = AtomicU32::new(0);
 static NEXT_TRY: AtomicU64 = AtomicU64::new(0);
-/// What a [`EventKind::Fork`] tells of a program that can't be covered: it gets privileges by its file.
-const PRIVILEGED: i64 = 1;
 /// After so many failures there is no agent to be had.
 const TRIES: u32 = 10;
 /// The first pause between two tries, in nanoseconds; each is twice as long as the one before.
@@ -358,24 +357,38 @@ pub(crate) fn about_to_execute() {
     log.tell_of_execution(0, connections.get(..length).unwrap_or(&[]));
 }
 
-/// Tells the agent of a program that is about to be executed and can't be covered, because the system ignores
-/// LD_PRELOAD where a program gets privileges by its file (ld.so(8), secure-execution mode).
+/// Tells the agent of a program that is about to be executed and can't be covered. A process that has not used the
+/// network gets the log for it, unless that would start an agent; the child of a vfork leaves it to its parent.
 ///
 /// # Safety
 ///
-/// `path` must be null or a C string.
-pub(crate) unsafe fn report_privileged(path: *const c_char) {
-    if path.is_null() || STATE.load(Ordering::Acquire) != ATTACHED {
+/// `path` must be a C string, unless `file` is [`Executable::Coverable`].
+pub(crate) unsafe fn report(path: *const c_char, file: Executable) {
+    if file == Executable::Coverable {
         return;
     }
     // SAFETY: the caller's promise.
-    if unsafe { sys::gives_privileges(path) }
-        && let Some(log) = log_if_attached()
-    {
-        // SAFETY: the caller's promise.
-        let path = unsafe { CStr::from_ptr(path) }.to_bytes();
-        log.tell_of_execution(PRIVILEGED, path.get(..log.max_payload()).unwrap_or(path));
+    let path = unsafe { CStr::from_ptr(path) }.to_bytes();
+    if let Some(log) = if may_attach() { log() } else { log_if_attached() } {
+        log.tell_of_execution(file as i64, path.get(..log.max_payload()).unwrap_or(path));
+    } else if STATE.load(Ordering::Acquire) == READY {
+        executable::leave(file, path);
     }
+}
+
+/// Tells the agent what children have left to tell of.
+pub(crate) fn report_left() {
+    if let Some((file, path)) = executable::left()
+        && may_attach()
+        && let Some(log) = log()
+    {
+        log.tell_of_execution(file, path);
+    }
+}
+
+/// Whether the log may be asked for where nothing was done on the network.
+fn may_attach() -> bool {
+    !environment::token().is_empty() && is_active()
 }
 
 /// Arranges for `thread_ended` to be called.

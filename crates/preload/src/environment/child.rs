@@ -4,9 +4,13 @@ use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
 use super::{KEPT, KEPT_AT, PRELOAD, STORE, contains, find, starts_with, value};
+use crate::executable::{self, Executable};
 use crate::lineage::{self, Heritage, Origin};
 use crate::sys::{self, nr};
 use crate::thread::Thread;
+
+/// The name of what is kept at [`PRELOAD`].
+const NAME: &[u8] = KEPT[PRELOAD];
 
 /// An environment for a child: that of the caller, with what koala needs.
 pub(crate) struct ChildEnvironment {
@@ -26,12 +30,18 @@ impl ChildEnvironment {
     /// result is in use.
     pub(crate) unsafe fn covering(
         given: *const *const u8,
+        file: Executable,
         origin: Option<Origin>,
         heritage: Heritage<'_>,
     ) -> Self {
         let unchanged = Self { list: given, memory: ptr::null_mut(), size: 0 };
-        let reachable = is_library_reachable();
-        let mut missing = origin.is_some() || !reachable;
+        let place = if is_library_reachable() {
+            // SAFETY: the caller's promise; an entry is a C string.
+            unsafe { place_for(file, find(given, NAME)) }
+        } else {
+            Place::Nowhere
+        };
+        let mut missing = origin.is_some() || place == Place::Nowhere;
         let mut preload = ptr::null();
         for (index, name) in KEPT.iter().enumerate() {
             // SAFETY: the caller's promise.
@@ -84,11 +94,11 @@ impl ChildEnvironment {
         }
         // SAFETY: behind the list there is room for two values of `LD_PRELOAD` and an end.
         let joined = unsafe { memory.add(list_size) };
-        for (index, place) in KEPT_AT.iter().enumerate() {
-            let mut entry = place.load(Ordering::Acquire).cast_const();
+        for (index, kept) in KEPT_AT.iter().enumerate() {
+            let mut entry = kept.load(Ordering::Acquire).cast_const();
             if index == PRELOAD {
                 // SAFETY: C strings that begin with `LD_PRELOAD=`, or null, and room for both.
-                entry = unsafe { preload_for(entry, preload, reachable, joined) };
+                entry = unsafe { preload_for(entry, preload, place, joined) };
             }
             if entry.is_null() {
                 continue;
@@ -125,24 +135,70 @@ impl ChildEnvironment {
     }
 }
 
-/// The entry of LD_PRELOAD for a child: `theirs` with ours before it, or without it where the library is out of
-/// reach. Null if nothing is left.
+/// What a file is in an environment: one with a sanitizer can be covered where its runtime is preloaded first.
+///
+/// # Safety
+///
+/// As for [`ChildEnvironment::covering`].
+pub(crate) unsafe fn within(file: Executable, given: *const *const u8) -> Executable {
+    // SAFETY: the caller's promise; an entry is a C string.
+    let harmed = || unsafe { place_for(file, find(given, NAME)) == Place::Nowhere };
+    if file == Executable::Sanitized && !harmed() { Executable::Coverable } else { file }
+}
+
+/// Where in LD_PRELOAD the library is for a child.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    First,
+    /// Behind what its maker has put there: the runtime of a sanitizer must be loaded before all others.
+    Last,
+    /// It would harm the child, or can't be loaded.
+    Nowhere,
+}
+
+/// Where the library is for a program of this file, whose maker gives it this entry of LD_PRELOAD, if any.
+///
+/// # Safety
+///
+/// `theirs` must be null or begin with `LD_PRELOAD=`.
+unsafe fn place_for(file: Executable, theirs: *const u8) -> Place {
+    // SAFETY: null, or the caller's promise.
+    let given = if theirs.is_null() { &[] } else { unsafe { sys::string(theirs.add(NAME.len())) } };
+    let begins = |list| first(list).is_some_and(executable::is_sanitizer);
+    match file {
+        Executable::Foreign => Place::Nowhere,
+        _ if begins(given) => Place::Last,
+        Executable::Sanitized if !begins(value(PRELOAD).unwrap_or(&[])) => Place::Nowhere,
+        _ => Place::First,
+    }
+}
+
+/// The entries of a list of libraries (ld.so(8)).
+fn entries(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    list.split(|&byte| byte == b':' || byte == b' ').filter(|path| !path.is_empty())
+}
+
+/// The first of them.
+fn first(list: &[u8]) -> Option<&[u8]> {
+    entries(list).next()
+}
+
+/// The entry of LD_PRELOAD for a child: `theirs` with ours in its place. Null if nothing is left.
 ///
 /// # Safety
 ///
 /// `ours` must be null or begin with `LD_PRELOAD=`, and so must `theirs`; `to` must have room for both.
-unsafe fn preload_for(ours: *const u8, theirs: *const u8, reachable: bool, to: *mut u8) -> *const u8 {
-    let prefix = KEPT.first().map_or(0, |name| name.len());
+unsafe fn preload_for(ours: *const u8, theirs: *const u8, place: Place, to: *mut u8) -> *const u8 {
     if ours.is_null() {
         return ptr::null();
     }
     if theirs.is_null() {
-        return if reachable { ours } else { ptr::null() };
+        return if place == Place::Nowhere { ptr::null() } else { ours };
     }
     // SAFETY: the caller's promise, here and below.
-    let (our_list, their_list) = unsafe { (sys::string(ours.add(prefix)), sys::string(theirs.add(prefix))) };
-    let is_separator = |byte: &u8| *byte == b':' || *byte == b' ';
-    if reachable && contains(their_list, our_list) {
+    let (our_list, their_list) =
+        unsafe { (sys::string(ours.add(NAME.len())), sys::string(theirs.add(NAME.len()))) };
+    if place != Place::Nowhere && contains(their_list, our_list) {
         return theirs;
     }
     let mut length = 0;
@@ -151,26 +207,28 @@ unsafe fn preload_for(ours: *const u8, theirs: *const u8, reachable: bool, to: *
         unsafe { sys::copy(bytes.as_ptr(), to.add(length), bytes.len()) };
         length += bytes.len();
     };
-    put(KEPT.first().copied().unwrap_or(&[]));
-    if reachable {
-        put(our_list);
-        put(b":");
-        put(their_list);
-    } else {
-        let library = our_list.split(is_separator).next().unwrap_or(&[]);
-        let mut some = false;
-        for path in their_list.split(is_separator).filter(|path| !path.is_empty() && *path != library) {
-            if some {
-                put(b":");
+    put(NAME);
+    match place {
+        Place::First => [our_list, b":", their_list].into_iter().for_each(put),
+        Place::Last => [their_list, b":", our_list].into_iter().for_each(put),
+        Place::Nowhere => {
+            // Of ours, the library is the one of koala's name: what was preloaded before it stays.
+            let library = entries(our_list).find(|path| !executable::is_sanitizer(path)).unwrap_or(&[]);
+            let mut some = false;
+            for path in entries(their_list).filter(|path| *path != library) {
+                if some {
+                    put(b":");
+                }
+                put(path);
+                some = true;
             }
-            put(path);
-            some = true;
-        }
-        if !some {
-            return ptr::null();
+            if !some {
+                return ptr::null();
+            }
         }
     }
-    put(b"\0");
+    // SAFETY: there is room for the end.
+    unsafe { *to.add(length) = 0 };
     to
 }
 
@@ -179,7 +237,7 @@ unsafe fn preload_for(ours: *const u8, theirs: *const u8, reachable: bool, to: *
 fn is_library_reachable() -> bool {
     let mut path = [0u8; 512];
     let listed = value(PRELOAD).unwrap_or(&[]);
-    let first = listed.split(|&byte| byte == b':' || byte == b' ').next().unwrap_or(&[]);
+    let first = entries(listed).find(|path| !executable::is_sanitizer(path)).unwrap_or(&[]);
     if !first.starts_with(b"/") || first.len() >= path.len() {
         return true;
     }
@@ -200,14 +258,14 @@ mod tests {
     use std::ffi::CString;
 
     /// The entry of LD_PRELOAD for a child; `None` if it gets none.
-    fn preload(ours: &str, theirs: Option<&str>, reachable: bool) -> Option<String> {
+    fn preload(ours: &str, theirs: Option<&str>, place: Place) -> Option<String> {
         let ours = CString::new(ours).unwrap();
         let theirs = theirs.map(|theirs| CString::new(theirs).unwrap());
         let their_entry = theirs.as_ref().map_or(ptr::null(), |theirs| theirs.as_ptr().cast());
         let mut room = vec![0xffu8; 256];
         // SAFETY: strings that end, and room for more than both.
         unsafe {
-            let entry = preload_for(ours.as_ptr().cast(), their_entry, reachable, room.as_mut_ptr());
+            let entry = preload_for(ours.as_ptr().cast(), their_entry, place, room.as_mut_ptr());
             (!entry.is_null()).then(|| String::from_utf8_lossy(sys::string(entry)).into_owned())
         }
     }
@@ -215,7 +273,7 @@ mod tests {
     #[test]
     fn a_child_preloads_ours_before_its_own_and_once() {
         let ours = "LD_PRELOAD=/r/libkoala.so";
-        let entry = |theirs| preload(ours, theirs, true).unwrap();
+        let entry = |theirs| preload(ours, theirs, Place::First).unwrap();
         assert_eq!(entry(None), ours);
         assert_eq!(entry(Some("LD_PRELOAD=/other.so")), "LD_PRELOAD=/r/libkoala.so:/other.so");
         assert_eq!(entry(Some("LD_PRELOAD=")), "LD_PRELOAD=/r/libkoala.so:");
@@ -227,10 +285,33 @@ mod tests {
     #[test]
     fn where_the_library_is_out_of_reach_it_is_not_preloaded() {
         let ours = "LD_PRELOAD=/r/libkoala.so:/first.so";
-        assert_eq!(preload(ours, None, false), None);
-        assert_eq!(preload(ours, Some("LD_PRELOAD=/r/libkoala.so"), false), None);
+        assert_eq!(preload(ours, None, Place::Nowhere), None);
+        assert_eq!(preload(ours, Some("LD_PRELOAD=/r/libkoala.so"), Place::Nowhere), None);
         let theirs = Some("LD_PRELOAD=/r/libkoala.so:/other.so /more.so");
-        assert_eq!(preload(ours, theirs, false).unwrap(), "LD_PRELOAD=/other.so:/more.so");
+        assert_eq!(preload(ours, theirs, Place::Nowhere).unwrap(), "LD_PRELOAD=/other.so:/more.so");
+    }
+
+    #[test]
+    fn the_runtime_of_a_sanitizer_stays_first() {
+        let place = |file, theirs: &str| {
+            let theirs = CString::new(format!("LD_PRELOAD={theirs}")).unwrap();
+            // SAFETY: an entry that ends.
+            unsafe { place_for(file, theirs.as_ptr().cast()) }
+        };
+        for file in [Executable::Coverable, Executable::Sanitized] {
+            assert!(place(file, " /lib/libasan.so.8:/other.so") == Place::Last);
+        }
+        assert!(place(Executable::Sanitized, "/other.so:/lib/libasan.so.8") == Place::Nowhere);
+        assert!(place(Executable::Coverable, "/other.so:/lib/libasan.so.8") == Place::First);
+        assert!(place(Executable::Foreign, "") == Place::Nowhere);
+        // SAFETY: null is allowed.
+        assert!(unsafe { place_for(Executable::Static, ptr::null()) } == Place::First);
+        let ours = "LD_PRELOAD=/r/libkoala.so";
+        let theirs = Some("LD_PRELOAD=/lib/libasan.so.8");
+        assert_eq!(
+            preload(ours, theirs, Place::Last).unwrap(),
+            "LD_PRELOAD=/lib/libasan.so.8:/r/libkoala.so"
+        );
     }
 
     #[test]
@@ -242,6 +323,7 @@ mod tests {
         let made = unsafe {
             ChildEnvironment::covering(
                 given.as_ptr(),
+                Executable::Coverable,
                 Some(Origin { number: 0x2a, pid: 7 }),
                 Heritage::Written(b""),
             )
@@ -259,7 +341,8 @@ mod tests {
         assert_eq!(entries, [b"PATH=/bin".to_vec(), b"KOALA_LINEAGE=2a.7".to_vec()]);
         made.free();
         // SAFETY: as above.
-        let unchanged = unsafe { ChildEnvironment::covering(given.as_ptr(), None, Heritage::All) };
+        let unchanged =
+            unsafe { ChildEnvironment::covering(given.as_ptr(), Executable::Coverable, None, Heritage::All) };
         assert_eq!(unchanged.list(), given.as_ptr());
     }
 }

@@ -5,6 +5,7 @@ use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use super::{ChildEnvironment, koala_environ, koala_exchange_environ};
+use crate::executable::Executable;
 use crate::lineage::{self, Heritage, Origin};
 use crate::sys;
 
@@ -63,8 +64,12 @@ fn replace_environ(origin: Option<Origin>) -> bool {
         PROGRAMS.store(now, Ordering::Release);
     }
     let programs = PROGRAMS.load(Ordering::Acquire);
+    // The program is the shell.
     // SAFETY: libc's own environment is a list of C strings that a null pointer ends.
-    let made = unsafe { ChildEnvironment::covering(programs.cast_const().cast(), origin, Heritage::Makers) };
+    let made = unsafe {
+        let (given, shell) = (programs.cast_const().cast(), Executable::Coverable);
+        ChildEnvironment::covering(given, shell, origin, Heritage::Makers)
+    };
     let at = NEXT_LIST.fetch_add(1, Ordering::Relaxed) % LISTS.len();
     let Some(place) = LISTS.get(at).filter(|_| !made.memory.is_null()) else { return true };
     let old = place.memory.swap(made.memory, Ordering::AcqRel);

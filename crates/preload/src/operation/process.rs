@@ -6,6 +6,7 @@
 use core::ffi::{c_char, c_int};
 
 use crate::environment::{self, ChildEnvironment};
+use crate::executable::Executable;
 use crate::library;
 use crate::lineage::{self, Heritage, Origin};
 use crate::operation::datagram;
@@ -68,8 +69,12 @@ pub(crate) unsafe fn execute(
     }
     let thread = Thread::current();
     let vforked = library::is_in_vfork_child();
-    // SAFETY: the caller's promise.
-    unsafe { library::report_privileged(path) };
+    // SAFETY: the caller's promise, and a path of which something is known is one.
+    let file = unsafe {
+        let file = environment::within(Executable::of(path), environment);
+        library::report(path, file);
+        file
+    };
     let origin = if vforked {
         // The number is that of the child, which has told nobody of itself.
         match thread.child() {
@@ -82,7 +87,7 @@ pub(crate) unsafe fn execute(
     };
     let heritage = if vforked { Heritage::Written(thread.heritage()) } else { Heritage::Kept };
     // SAFETY: the caller's promise.
-    let environment = unsafe { ChildEnvironment::covering(environment, origin, heritage) };
+    let environment = unsafe { ChildEnvironment::covering(environment, file, origin, heritage) };
     if vforked {
         environment.leave_to(thread);
         return real(environment.list());
@@ -106,12 +111,17 @@ pub(crate) unsafe fn spawn(
     if !library::covers_children() {
         return real(environment);
     }
-    // SAFETY: the caller's promise.
-    unsafe { library::report_privileged(path) };
+    // SAFETY: the caller's promise, and a path of which something is known is one.
+    let file = unsafe {
+        let file = environment::within(Executable::of(path), environment);
+        library::report(path, file);
+        file
+    };
     let number = library::before_child(true);
     share();
     // SAFETY: the caller's promise.
-    let environment = unsafe { ChildEnvironment::covering(environment, child_origin(number), Heritage::All) };
+    let environment =
+        unsafe { ChildEnvironment::covering(environment, file, child_origin(number), Heritage::All) };
     let error = real(environment.list());
     environment.free();
     // SAFETY: the call succeeded, and has written the id.

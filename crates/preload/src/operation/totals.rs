@@ -124,6 +124,7 @@ pub(crate) fn at_exit(flush: bool) {
         return;
     }
     output::at_exit(flush);
+    library::report_left();
     let Some(log) = library::log_if_attached() else { return };
     let mut told = 0;
     descriptors::each(0, u32::MAX, |fd| {
