@@ -44,6 +44,11 @@ impl Chains {
         }
     }
 
+    /// Nothing was put under any key.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// All keys, in no order.
     pub(crate) fn keys(&self) -> impl Iterator<Item = u64> + '_ {
         self.table.keys().copied()

@@ -2,6 +2,7 @@
 
 use crate::features::LONG;
 use crate::fields::{self, Group, Request, Role, Scratch, Sink};
+use crate::renames::{self, Renamed};
 use crate::shape;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -234,6 +235,33 @@ impl Changes {
             conceded.push((before.group, similarity));
         }
         Some(conceded)
+    }
+
+    /// The tokens that stand in the place of others, with the name and the role of the field that they are in.
+    pub(crate) fn renamed<'a>(&'a self, each: &mut dyn FnMut(&'a str, Role, Renamed<'a>)) {
+        for (before, after) in self.pairs() {
+            if let (Some(before), Some(after)) = (before, after)
+                && before.role != Role::Noise
+            {
+                renames::pairs(before.value, after.value, &mut |pair| each(before.name, before.role, pair));
+            }
+        }
+    }
+
+    /// Whether what is written is the same but for what is generated, or cannot be read.
+    pub(crate) fn write_the_same(&self) -> bool {
+        self.pairs().all(|texts| match texts {
+            (Some(before), Some(after)) if before.role == Role::Soft && before.group == Group::Argument => {
+                let (one, other) = (before.value, after.value);
+                let is_text = |text: &[u8]| core::str::from_utf8(text).is_ok();
+                shape_equal(one, other)
+                    || shape::loosely_equal(one, other)
+                    || before.is_long() && after.is_long() && shape::similarity(one, other) >= SAME_TEXT
+                    || one.len() >= LONG && !is_text(one) && !is_text(other)
+            }
+            (Some(one), None) | (None, Some(one)) => one.role != Role::Soft || one.group != Group::Argument,
+            _ => true,
+        })
     }
 
     /// The differences in words. For a call that is another one, what is generated is left out: it says

@@ -4,8 +4,10 @@ use crate::fields::{self, Facts, Group, Request, Role, Scratch, Sink};
 use crate::hash::{hash, mix};
 use crate::learn::KEY;
 use crate::shape::{self, Care};
+use crate::tokens;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use koala_protocol::words::Words;
 
 /// One field as hashes.
 #[derive(Debug, Clone, Copy)]
@@ -70,7 +72,29 @@ pub(crate) struct Keys {
 pub(crate) struct Collector {
     pub(crate) features: Vec<Feature>,
     masked: Vec<u8>,
+    /// Where what is asked for is to be read without its tokens as well.
+    mint: Option<Mint>,
 }
+
+/// What is asked for without the tokens in it, by which a call is found whose token the program has made up.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Mint {
+    /// Of what is asked for but for the tokens in it.
+    pub(crate) key: u64,
+    /// It has a token.
+    pub(crate) has_token: bool,
+    /// What is asked for by the first token is made by asking.
+    pub(crate) creates: bool,
+    /// The last verb that was read makes what it names.
+    verb_creates: bool,
+}
+
+/// What makes the key, the channel or the resource that it names, or finds it made by nobody else.
+#[rustfmt::skip]
+static CREATING: Words<(), 21, 10> = Words::new(&[
+    (&["SET", "SETNX", "SETEX", "PSETEX", "MSET", "MSETNX", "HSET", "HMSET", "HSETNX", "SADD", "ZADD", "LPUSH", "RPUSH",
+        "XADD", "PFADD", "JSON.SET", "SUBSCRIBE", "SSUBSCRIBE", "set", "add", "PUT"], ()),
+]);
 
 impl Collector {
     /// Reads a request; its features are then those of the collector.
@@ -80,6 +104,35 @@ impl Collector {
         // Equal names stay in their order: the second value of a name is compared with the second.
         self.features.sort_by_key(|feature| feature.name);
         (Keys::of(&self.features), facts)
+    }
+
+    /// As [`Self::read`], and what is asked for without the tokens in it; `None` where it has none.
+    pub(crate) fn read_minted(
+        &mut self,
+        request: Request<'_>,
+        scratch: &mut Scratch,
+    ) -> (Keys, Facts, Option<Mint>) {
+        self.mint = Some(Mint::default());
+        let (keys, facts) = self.read(request, scratch);
+        (keys, facts, self.mint.take().filter(|mint| mint.has_token))
+    }
+
+    fn mint(&mut self, group: Group, role: Role, name: &str, value: &[u8]) {
+        let Some(mint) = &mut self.mint else { return };
+        let is_verb = matches!(group, Group::Command | Group::Method | Group::Statement);
+        if is_verb {
+            mint.verb_creates = CREATING.find(value).is_some();
+        }
+        if !matches!(role, Role::Identity | Role::TimedIdentity) {
+            return;
+        }
+        let may = value.len() >= tokens::LEAST && !is_verb && !matches!(group, Group::Table | Group::Bytes);
+        let has_token = may && tokens::without(value, &mut self.masked);
+        if has_token && !mint.has_token {
+            (mint.has_token, mint.creates) = (true, mint.verb_creates);
+        }
+        let value = if has_token { &self.masked } else { value };
+        mint.key = mint.key.wrapping_add(mix(hash(name.as_bytes()), hash(value)));
     }
 
     pub(crate) fn boxed(&self) -> Box<[Feature]> {
@@ -119,6 +172,9 @@ impl Keys {
 
 impl Sink for Collector {
     fn field(&mut self, group: Group, role: Role, name: &str, value: &[u8]) {
+        if self.mint.is_some() {
+            self.mint(group, role, name, value);
+        }
         let raw = hash(value);
         let care = match role {
             Role::TimedIdentity | Role::Timed => Some(Care::Times),

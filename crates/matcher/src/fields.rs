@@ -637,7 +637,9 @@ fn argument_role(
     }
     match (command, index) {
         // How long it is kept says nothing about what it is.
-        (b"SETEX" | b"PSETEX" | b"EXPIRE" | b"PEXPIRE", 2) => return (Group::Argument, Role::Soft),
+        (b"SETEX" | b"PSETEX" | b"EXPIRE" | b"PEXPIRE", 2) | (b"SET", 3..) => {
+            return (Group::Clause, Role::Soft);
+        }
         // Limits in time, as a rate limiter has them.
         (
             b"ZRANGEBYSCORE" | b"ZREVRANGEBYSCORE" | b"ZREMRANGEBYSCORE" | b"ZCOUNT" | b"EXPIREAT"

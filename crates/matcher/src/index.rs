@@ -2,12 +2,13 @@
 
 use crate::chains::Chains;
 use crate::explain::{Changes, text_of};
-use crate::features::{Collector, Comparison, Feature, Keys};
+use crate::features::{Collector, Comparison, Feature, Keys, Mint};
 use crate::fields::{Facts, Request, Scratch};
 use crate::hash::{hash, mix};
 use crate::koala1::Koala1;
 use crate::layout::{self, Layout, Message};
 use crate::learn::{self, Lesson, Lessons};
+use crate::renames::{Inbound, Origins, Renames, is_nothing};
 use crate::{Decision, FieldScore, MARGIN, RecordedCall, RecordedTalk, Strategy, THRESHOLD};
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
@@ -16,6 +17,14 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use koala_protocol::ConnectionState;
+
+mod made_up;
+
+/// Whether what the program makes up is followed. What a browser loads is bounded, and there it is not: such requests
+/// are unmatched.
+const FOLLOWS_NAMES: bool = cfg!(not(target_family = "wasm"));
+
+use made_up::contradicts;
 
 /// So many calls with the same identity are weighed against each other.
 const MOST_CANDIDATES: usize = 48;
@@ -47,6 +56,9 @@ pub struct Index {
     layouts: Vec<(u64, Arc<Layout>)>,
     /// Of the fields of calls of known protocols.
     lessons: Lessons,
+    /// Where the tokens of the recording come from, and which other ones stand for them.
+    origins: Origins,
+    renames: Renames,
     collector: Collector,
     scratch: Scratch,
     /// In place of the tables, where the strategy is one of koala 1.x.
@@ -62,6 +74,8 @@ struct Call {
     /// What the recording tells of it, where its protocol is not known.
     layout: Option<Arc<Layout>>,
     keys: Keys,
+    /// Without the tokens in what it asks for, where it may be the first to say them.
+    mint: Option<Mint>,
     features: Box<[Feature]>,
 }
 
@@ -94,6 +108,8 @@ struct Tables {
     settled: Chains,
     arguments: Chains,
     identity: Chains,
+    /// By what they ask for without the tokens in it.
+    minted: Chains,
     /// Calls of crowded identities by each of their arguments.
     argument: Chains,
     neighbours: [Chains; 2],
@@ -129,6 +145,8 @@ impl Index {
             tables: Tables::default(),
             layouts: Vec::new(),
             lessons: Lessons::default(),
+            origins: Origins::default(),
+            renames: Renames::default(),
             collector: Collector::default(),
             scratch: Scratch::default(),
             koala1: None,
@@ -142,7 +160,14 @@ impl Index {
         let mut facts = Vec::new();
         let mut said = Vec::new();
         for (call, response, state) in talks {
-            facts.push(index.add(call, state));
+            let number = u32::try_from(facts.len()).unwrap_or(u32::MAX);
+            let facts_of = index.add(call, state, response);
+            if FOLLOWS_NAMES && strategy == Strategy::Auto {
+                let place = number.saturating_mul(2);
+                index.origins.note(place, call.request, !facts_of.read_only);
+                index.origins.note(place.saturating_add(1), response, false);
+            }
+            facts.push(facts_of);
             said.push((call.connection, response));
         }
         if strategy == Strategy::Auto {
@@ -163,6 +188,14 @@ impl Index {
     #[must_use]
     pub fn with_threshold(mut self, threshold: f64) -> Self {
         self.threshold = threshold;
+        self
+    }
+
+    /// With what the session of these calls was called with, and what it answered to that: what is known to tell what the
+    /// program has made up, such as the id of a session that it begins, from what it was told.
+    #[must_use]
+    pub fn with_inbound(mut self, request: &[u8], response: &[u8]) -> Self {
+        self.renames.inbound = Some(Inbound::new(request, response));
         self
     }
 
@@ -211,7 +244,13 @@ impl Index {
     fn find_asked(&mut self, connection: u64, peer: &str, request: Request<'_>) -> Decision {
         let decision = match &mut self.koala1 {
             Some(koala1) => koala1.find(connection, request.bytes, self.threshold, &self.used),
-            None => self.decide(peer, request),
+            None => match self.recorded_names(request.bytes) {
+                Some(bytes) => {
+                    let decision = self.decide(peer, Request { bytes: &bytes, ..request });
+                    self.in_live_names(decision, request)
+                }
+                None => self.decide(peer, request),
+            },
         };
         if let Some(used) = decision.index.and_then(|index| self.used.get_mut(index)) {
             *used = true;
@@ -222,22 +261,39 @@ impl Index {
     /// The answer of a recorded call of no known protocol with the number of the `request` that it answers now, where
     /// all recorded answers repeat the number of their request. `None`: it fits as it is. (What known protocols repeat:
     /// [`koala_protocol::fit_response`].)
+    ///
+    /// Tokens that the program has made up are those of this run in it, whatever the protocol.
     pub fn fit_response(&self, index: usize, request: &[u8], response: &[u8]) -> Option<Vec<u8>> {
         let call = self.calls.get(index)?;
-        call.layout.as_ref()?.fit(request, &call.request, response)
+        let fitted = call.layout.as_ref().and_then(|layout| layout.fit(request, &call.request, response));
+        self.renames.to_live(fitted.as_deref().unwrap_or(response)).or(fitted)
     }
 
     /// Adds a call, which is to be entered into the tables.
-    fn add(&mut self, call: RecordedCall<'_>, state: Option<Box<ConnectionState>>) -> Facts {
+    fn add(&mut self, call: RecordedCall<'_>, state: Option<Box<ConnectionState>>, response: &[u8]) -> Facts {
         let peer = hash(call.peer.as_bytes());
         if self.peer_name(peer).is_none() {
             self.peer_numbers.push(peer, u32::try_from(self.peers.len()).unwrap_or(u32::MAX));
             self.peers.push(call.peer.into());
         }
         let request = Request { state: state.as_deref(), ..Request::alone(call.request) };
-        let (keys, facts) = self.collector.read(request, &mut self.scratch);
+        let (keys, facts, mint) = if FOLLOWS_NAMES {
+            self.collector.read_minted(request, &mut self.scratch)
+        } else {
+            let (keys, facts) = self.collector.read(request, &mut self.scratch);
+            (keys, facts, None)
+        };
         let features = self.collector.boxed();
-        self.calls.push(Call { peer, request: call.request.into(), state, layout: None, keys, features });
+        let mint = mint.filter(|mint| mint.creates || facts.read_only && is_nothing(response));
+        self.calls.push(Call {
+            peer,
+            request: call.request.into(),
+            state,
+            layout: None,
+            keys,
+            mint,
+            features,
+        });
         self.used.push(false);
         facts
     }
@@ -307,9 +363,12 @@ impl Index {
     }
 
     fn enter(&mut self, number: u32, facts: &Facts) {
-        let Some(Call { peer, request, keys, .. }) = self.calls.get(number as usize) else { return };
+        let Some(Call { peer, request, keys, mint, .. }) = self.calls.get(number as usize) else { return };
         let (peer, bytes) = (*peer, hash(request));
         let tables = &mut self.tables;
+        if let Some(mint) = mint {
+            tables.minted.push(mix(peer, mint.key), number);
+        }
         tables.bytes.push(mix(peer, bytes), number);
         tables.peer.push(peer, number);
         tables.anywhere.push(bytes, number);
@@ -383,7 +442,11 @@ impl Index {
         {
             return self.found(call, request, Way::Again, None);
         }
-        self.weigh(peer, &keys, &facts, request)
+        let decision = self.weigh(peer, &keys, &facts, request);
+        match decision.index {
+            None => self.minted(peer, request).unwrap_or(decision),
+            Some(_) => decision,
+        }
     }
 
     fn peer_name(&self, peer: u64) -> Option<&str> {
@@ -423,6 +486,9 @@ impl Index {
             let beats =
                 |other: &(u32, Comparison)| candidate.1.generated_agreement > other.1.generated_agreement;
             if best.as_ref().is_none_or(beats) {
+                if contradicts(&self.renames, recorded, request, &mut self.scratch) {
+                    continue;
+                }
                 runner_up = best.replace(candidate);
             } else if runner_up.as_ref().is_none_or(beats) {
                 runner_up = Some(candidate);
@@ -467,6 +533,9 @@ impl Index {
             let candidate = Weighed { number, mark, standing, comparison };
             // Among equals the first in recorded order stays first.
             if best.as_ref().is_none_or(|best| standing > best.standing) {
+                if contradicts(&self.renames, recorded, request, &mut self.scratch) {
+                    continue;
+                }
                 second = best.replace(candidate);
             } else if second.as_ref().is_none_or(|second| standing > second.standing) {
                 second = Some(candidate);
@@ -577,6 +646,9 @@ impl Index {
             Some(call) => Changes::between(call.request(), request, &mut self.scratch),
             None => Changes::default(),
         };
+        if FOLLOWS_NAMES {
+            self.bind(number, &changes);
+        }
         let reason = match way {
             Way::All => "equal in every field but noise".to_string(),
             Way::Settled => "the same call; only generated values or noise differ".to_string(),
@@ -630,6 +702,10 @@ impl Index {
                     "recorded calls {best} and {second} fit equally well ({} %)",
                     (mark * 100.0 + 0.5) as u32
                 ),
+                changes.describe(true),
+            ),
+            (None, Some(call)) if !self.is_used(call as usize) => (
+                "a token in it is known to stand for another one than the recorded call has".to_string(),
                 changes.describe(true),
             ),
             (None, Some(_)) => {

@@ -51,6 +51,14 @@
 //! What is hardly ever the same is generated only where the answers prove it. The rules, and what is never learnt, are in
 //! the documentation of the module `learn`.
 //!
+//! A name that the program makes up (the id of a session that it begins, the key of a lock, the id of a row) is another
+//! one in each run. Where it is new in the recording and in this run (no request or answer had it before, nor what
+//! the session was called with, [`Index::with_inbound`]), the recorded one stands for it from then on, in requests, and the
+//! other way round in answers ([`Index::fit_response`]). A name that is known to stand for another one is no such name, and
+//! neither is one that is only asked for: `GET session:<another>` asks for another session. The rules are in
+//! the documentation of the modules `renames` and `tokens`. The WASM module, whose size is bounded, leaves such requests
+//! unmatched.
+//!
 //! Bytes of no known protocol are the same call only where they are equal but for times in them, and but for what the
 //! recording shows to be new in each message: a counter at their head, their length, a time in binary form; and an id or
 //! another counter, where the answers prove that it does not matter.
@@ -77,11 +85,13 @@ mod layout;
 mod learn;
 mod letters;
 mod lexer;
+mod renames;
 mod shape;
 mod sim;
 mod talk;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 pub use explain::{Change, Side, changes};
 pub use fields::Role;

@@ -66,7 +66,10 @@ pub(crate) fn mask(value: &[u8], care: Care, masked: &mut Vec<u8>) -> bool {
             masked.push(MASK);
             any = true;
             at += fraction(value.get(at..).unwrap_or_default());
-        } else if length >= care.hex() && digits > 0 && run.iter().all(u8::is_ascii_hexdigit) {
+        } else if length >= care.hex()
+            && digits > 0
+            && (run.iter().all(u8::is_ascii_hexdigit) || is_drawn(run))
+        {
             masked.push(MASK);
             any = true;
         } else {
@@ -158,7 +161,7 @@ fn date_time(text: &[u8]) -> Option<usize> {
 }
 
 /// `8-4-4-4-12` hex digits.
-fn uuid(text: &[u8]) -> Option<usize> {
+pub(crate) fn uuid(text: &[u8]) -> Option<usize> {
     let text = text.get(..36)?;
     let fits = text.iter().enumerate().all(|(at, byte)| match at {
         8 | 13 | 18 | 23 => *byte == b'-',
@@ -168,7 +171,7 @@ fn uuid(text: &[u8]) -> Option<usize> {
 }
 
 /// Random bytes in base 62 or 64: long, of all classes, and changing class all the time.
-fn token(text: &[u8]) -> Option<usize> {
+pub(crate) fn token(text: &[u8]) -> Option<usize> {
     const LEAST: usize = 20;
     /// So much of a text shows its nature; looking at all of it from every word on would be quadratic.
     const ENOUGH: usize = 64;
@@ -194,6 +197,20 @@ fn token(text: &[u8]) -> Option<usize> {
     let [lower, upper, digits, other] = seen;
     let random = lower >= 3 && upper >= 3 && digits >= 2 && other * 5 <= length && changes * 3 >= length;
     random.then(|| text.iter().take_while(fits).count())
+}
+
+/// Letters of one case and digits, drawn at random: long, and changing class all the time.
+pub(crate) fn is_drawn(run: &[u8]) -> bool {
+    const LEAST: usize = 20;
+    if run.len() < LEAST {
+        return false;
+    }
+    let digits = run.iter().filter(|byte| byte.is_ascii_digit()).count();
+    let changes = run
+        .windows(2)
+        .filter(|pair| matches!(pair, [a, b] if a.is_ascii_digit() != b.is_ascii_digit()))
+        .count();
+    digits >= 3 && digits + 3 <= run.len() && changes * 5 >= run.len()
 }
 
 /// A number that a clock gave: seconds since 1970 in this century's first decades, or their thousands.
@@ -374,6 +391,7 @@ mod tests {
             ("20261114T020528Z", "#"),
             ("Sat, 14 Nov 2026 02:05:28 GMT", "Sat, 14 Nov 2026 # GMT"),
             ("Bearer dGhpcyBpcyBhIHRlc3Q5Zk3", "Bearer #"),
+            ("'n3x0vks1n1m1opp1y8hk2a5qk2wmbgml'", "'#'"),
         ] {
             assert_eq!(masked(text), expected, "{text}");
         }

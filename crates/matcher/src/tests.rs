@@ -602,11 +602,15 @@ proptest! {
         prop_assume!(key != asked);
         for (one, other) in [
             (redis(&["GET", &key]), redis(&["GET", &asked])),
-            (redis(&["SET", &key, "v"]), redis(&["SET", &asked, "v"])),
             (get(&format!("/x/{key}")), get(&format!("/x/{asked}"))),
             (query(&format!("SELECT * FROM t WHERE k = '{key}'")), query(&format!("SELECT * FROM t WHERE k = '{asked}'"))),
         ] {
             prop_assert_eq!(decide(&one, &other).index, None);
+        }
+        // A longer one may be what the program makes up: see tests/made_up.rs.
+        let short = |key: &str| redis(&["SET", &key[..key.len().min(15)], "v"]);
+        if short(&key) != short(&asked) {
+            prop_assert_eq!(decide(&short(&key), &short(&asked)).index, None);
         }
     }
 

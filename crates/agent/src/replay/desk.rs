@@ -111,6 +111,17 @@ pub struct Desk {
     state: Mutex<State>,
 }
 
+/// Whether a call was taken for a recorded one that asks for the same in other words. What a program's threads do for
+/// its sessions reaches koala as nobody's, and is compared with the recording nowhere else.
+fn is_changed(matched: &Matched) -> bool {
+    matched.mark < 1.0 && !matched.differences.is_empty()
+}
+
+/// Why, and what differs.
+fn told(matched: &Matched) -> String {
+    format!("{}: {}", matched.reason, matched.differences.join("; "))
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -145,7 +156,7 @@ impl Desk {
         let (deliver, delivered) = oneshot::channel();
         let group = self.past.groups.get(&session.overlap_group).map(|talks| {
             let others = talks.iter().filter(|talk| talk.session_id != session.session_id);
-            Book::new(self.matching.elsewhere(), others.cloned().collect())
+            Book::new(self.matching.elsewhere(), others.cloned().collect()).within(session)
         });
         let known = |mut talk: Talk| {
             talk.refer(&self.past.referred);
@@ -154,7 +165,7 @@ impl Desk {
         let flight = Arc::new(Flight {
             session_id: session.session_id.clone(),
             course: Mutex::new(Course {
-                book: Book::new(self.matching, talks.talks.into_iter().map(known).collect()),
+                book: Book::new(self.matching, talks.talks.into_iter().map(known).collect()).within(session),
                 group,
                 failed: talks.failed,
                 made: Vec::new(),
@@ -242,6 +253,11 @@ impl Desk {
             state.boot_calls += 1;
             let boot = state.boot.find(asked, "");
             if boot.talk.is_some() {
+                let changed = !state.flights.is_empty() && is_changed(&boot.matched);
+                drop(state);
+                if changed {
+                    self.note_unmatched(asked.peer, asked.request, told(&boot.matched));
+                }
                 return boot;
             }
             let mut flights = state.flights.values();
@@ -712,6 +728,47 @@ mod tests {
         assert_eq!((calls, unmatched.len()), (1, 1));
         assert_eq!(unmatched[0].peer, PEER);
         assert!(unmatched[0].request.contains("GET"));
+    }
+
+    #[test]
+    fn a_thread_of_nobody_does_not_change_a_call_in_silence() {
+        let query = |order: &str| {
+            let sql = format!(
+                "SELECT item.id, item.name, item.price FROM item WHERE item.price >= 30 ORDER BY {order}"
+            );
+            let length = u32::try_from(sql.len() + 1).unwrap().to_le_bytes();
+            [&length[..3], &[0, 3], sql.as_bytes()].concat()
+        };
+        let only = session("only", vec![call(1, &["GET", "a"], "+a\r\n")]);
+        let mut boot = session("boot", Vec::new());
+        boot.call_from_inbound = None;
+        for action_index in [1, 2] {
+            boot.actions.push(Action::from(CallOutbound {
+                action_index,
+                connection_id: 1,
+                request: query("item.price"),
+                response: b"\x01\0\0\x01\0".to_vec(),
+                ..CallOutbound::default()
+            }));
+        }
+        let desk = desk(&[&only, &boot]);
+        let (_flight, _delivered) = desk.admit(FROM, &only, Talks::of(&only));
+        let ask = |request: &[u8]| {
+            let asked = Asked {
+                connection: 9,
+                peer: PEER,
+                protocol: Protocol::MySql,
+                request,
+                state: &ConnectionState::default(),
+            };
+            desk.answer(&caller(None), &asked).talk.is_some()
+        };
+        assert!(ask(&query("item.price")));
+        assert_eq!(desk.boot(), (1, Vec::new()));
+        assert!(ask(&query("item.price DESC")), "it asks for the same");
+        let (calls, told) = desk.boot();
+        assert_eq!((calls, told.len()), (2, 1));
+        assert!(told[0].reason.to_ascii_lowercase().contains("desc"), "{told:?}");
     }
 
     #[test]

@@ -362,6 +362,14 @@ impl Book {
         Self { talks, index, asked }
     }
 
+    /// For requests of a replay of `session`: what it was called with was not made up by the program.
+    #[must_use]
+    pub fn within(self, session: &Session) -> Self {
+        let request = session.call_from_inbound.as_ref().map_or(&[][..], |call| &call.request);
+        let response = session.return_inbound.as_ref().map_or(&[][..], |answer| &answer.response);
+        Self { index: self.index.with_inbound(request, response), ..self }
+    }
+
     /// The talks.
     pub fn talks(&self) -> &[Arc<Talk>] {
         &self.talks

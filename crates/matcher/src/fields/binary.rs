@@ -13,7 +13,7 @@ use koala_protocol::decode::{Value, fastcgi, memcached, mongodb, mysql, postgres
 pub(super) fn read_memcached(command: &memcached::Command<'_>, sink: &mut dyn Sink) -> Facts {
     sink.field(Group::Command, Role::Identity, "command", command.command);
     sink.field(Group::Key, Role::Identity, "key", &command.key);
-    sink.field(Group::Argument, Role::Soft, "lifetime", command.lifetime);
+    sink.field(Group::Clause, Role::Soft, "lifetime", command.lifetime);
     match command.value {
         Some(value) => {
             let adds = matches!(command.command, b"append" | b"prepend");
