@@ -773,7 +773,7 @@ fn read_literal(literal: &sql::Literal<'_>, name: &mut String, sink: &mut dyn Si
             let quoted = literal.text.first() == Some(&b'\'');
             let clock =
                 shape::is_time(literal.text) && (quoted || literal.comparison == sql::Comparison::Range);
-            if clock {
+            if clock || shape::are_times(literal.text) {
                 sink.field(Group::Generated, Role::Volatile, name, literal.text);
             } else {
                 sink.field(Group::Where, Role::Identity, name, literal.text);

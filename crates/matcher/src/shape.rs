@@ -51,7 +51,10 @@ pub(crate) fn mask(value: &[u8], care: Care, masked: &mut Vec<u8>) -> bool {
         }
         let rest = value.get(at..).unwrap_or_default();
         let instant = || date_time(rest).or_else(|| time(rest));
-        let random = || if care == Care::Times { None } else { uuid(rest).or_else(|| token(rest)) };
+        let random = || match care {
+            Care::Times => None,
+            _ => uuid(rest).or_else(|| token(rest)).or_else(|| signed_time(value, at)),
+        };
         if let Some(length) = instant().or_else(random) {
             masked.push(MASK);
             any = true;
@@ -199,6 +202,19 @@ pub(crate) fn token(text: &[u8]) -> Option<usize> {
     random.then(|| text.iter().take_while(fits).count())
 }
 
+/// The time in what is signed, at `at`: `payload:1xVN2x:signature` (Django), `payload.aSKx7Q.signature` (itsdangerous).
+fn signed_time(value: &[u8], at: usize) -> Option<usize> {
+    /// Base 64 of a SHA-1, the shortest digest that still signs.
+    const SIGNATURE: usize = 27;
+    let mark = *value.get(at.checked_sub(1)?)?;
+    let rest = value.get(at..)?;
+    let length = rest.iter().take(9).position(|byte| *byte == mark)?;
+    let written = rest.get(..length)?.iter().all(u8::is_ascii_alphanumeric);
+    let signed = || token(rest.get(length + 1..)?).filter(|length| *length >= SIGNATURE);
+    (matches!(mark, b':' | b'.') && (5..=8).contains(&length) && written && signed().is_some())
+        .then_some(length)
+}
+
 /// Letters of one case and digits, drawn at random: long, and changing class all the time.
 pub(crate) fn is_drawn(run: &[u8]) -> bool {
     const LEAST: usize = 20;
@@ -229,6 +245,17 @@ pub(crate) fn is_time(value: &[u8]) -> bool {
     date_time(inner).is_some_and(|length| length == inner.len())
         || time(inner) == Some(inner.len())
         || is_clock(inner)
+}
+
+/// An array of points in time, as PostgreSQL writes it: `'{"2026-11-23 05:57:00+00:00",...}'`.
+pub(crate) fn are_times(value: &[u8]) -> bool {
+    let inner = value.strip_prefix(b"'{").and_then(|value| value.strip_suffix(b"}'"));
+    inner.is_some_and(|inner| {
+        inner.split(|byte| *byte == b',').all(|one| {
+            let plain = one.strip_prefix(b"\"").and_then(|one| one.strip_suffix(b"\"")).unwrap_or(one);
+            is_time(plain)
+        })
+    })
 }
 
 /// The two values are the same but for what was generated, whose length may have changed.
@@ -392,8 +419,25 @@ mod tests {
             ("Sat, 14 Nov 2026 02:05:28 GMT", "Sat, 14 Nov 2026 # GMT"),
             ("Bearer dGhpcyBpcyBhIHRlc3Q5Zk3", "Bearer #"),
             ("'n3x0vks1n1m1opp1y8hk2a5qk2wmbgml'", "'#'"),
+            ("user9:1xVN2x:gIHjmANsLQRff9DO8r6fweQufwpPPa6BeC2w36rEUUc", "user9:#:#"),
+            ("user9.aSKx7Q.gIHjmANsLQRff9DO8r6fweQufwp", "user9.#.#"),
+            ("user9:order:gIHjm", "user9:order:gIHjm"),
         ] {
             assert_eq!(masked(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn arrays_of_times_are_times() {
+        let times = [
+            r#"'{"2026-11-23 05:57:00.175324+00:00","2026-11-23 05:57:00.175953+00:00"}'"#,
+            "'{1795358265}'",
+        ];
+        for text in times {
+            assert!(are_times(text.as_bytes()), "{text}");
+        }
+        for text in ["'{1,2}'", "'{}'", r#"'{"2026-11-23 05:57:00",7}'"#, "'2026-11-23 05:57:00'"] {
+            assert!(!are_times(text.as_bytes()), "{text}");
         }
     }
 

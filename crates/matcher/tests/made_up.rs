@@ -391,3 +391,31 @@ fn keys_that_people_chose_are_not_made_up() {
         last_is_refused(&recording, &[ask(HEX[1])]);
     }
 }
+
+#[test]
+fn what_is_signed_or_stamped_anew_is_the_same() {
+    let saved = |payload: &str, time: &str, signature: &str| {
+        query(&format!(
+            "UPDATE django_session SET session_data = '{payload}:{time}:{signature}', expire_date = '2026-12-07 05:56:5{}' \
+             WHERE session_key = 'n3x0vks1n1m1opp1y8hk2a5qk2wmbgml'",
+            time.len()
+        ))
+    };
+    let (ann, bob) = ("eyJ1c2VyIjoiYW5uIn0", "eyJ1c2VyIjoiYm9iIn0");
+    let (one, other) =
+        ("gIHjmANsLQRff9DO8r6fweQufwpPPa6BeC2w36rEUUc", "C3Dpt8i5TNdcyZWHHNbZrzDLkmd3N9Z1FkW5Su7b8Qp");
+    let ok: &[u8] = b"\x07\0\0\x01\0\x01\0\x02\0\0\0";
+    let recording = Recording::of(&[(saved(ann, "1xVN2x", one), ok)]);
+    same(&recording, &[saved(ann, "1xVN4k", other)]);
+    last_is_refused(&recording, &[saved(bob, "1xVN4k", other)]);
+
+    let ordered = |item: u8, seconds: u8| {
+        let at = format!("\"2026-11-23 05:57:{seconds:02}.175324+00:00\"");
+        query(&format!(
+            "INSERT INTO shop_order (item_id, at) SELECT * FROM UNNEST('{{{item},{item}}}'::int[], '{{{at},{at}}}'::timestamptz[])"
+        ))
+    };
+    let recording = Recording::of(&[(ordered(1, 10), ok)]);
+    same(&recording, &[ordered(1, 59)]);
+    last_is_refused(&recording, &[ordered(2, 10)]);
+}

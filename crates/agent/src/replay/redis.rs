@@ -14,7 +14,14 @@ pub fn sets_up(request: &[u8]) -> bool {
         Some("CLIENT") => words.get(1).is_some_and(|word| {
             matches!(
                 word.as_str(),
-                "SETINFO" | "SETNAME" | "TRACKING" | "NO-EVICT" | "NO-TOUCH" | "ID" | "CAPA"
+                "SETINFO"
+                    | "SETNAME"
+                    | "TRACKING"
+                    | "NO-EVICT"
+                    | "NO-TOUCH"
+                    | "ID"
+                    | "CAPA"
+                    | "MAINT_NOTIFICATIONS"
             )
         }),
         _ => false,
@@ -34,6 +41,8 @@ pub fn simulate(request: &[u8]) -> Option<Vec<u8>> {
         // It says its argument again, whose bytes are gone here.
         ("PING", Some(_)) => return None,
         ("CLIENT", Some("ID")) => b":1\r\n",
+        // Servers but for those of Redis Cloud do not know it, which clients (node-redis) take for an answer.
+        ("CLIENT", Some("MAINT_NOTIFICATIONS")) => b"-ERR unknown subcommand 'MAINT_NOTIFICATIONS'\r\n",
         _ => b"+OK\r\n",
     };
     Some(answer.to_vec())
@@ -73,6 +82,7 @@ mod tests {
             &["auth", "secret"],
             &["SELECT", "2"],
             &["client", "setinfo", "LIB-NAME", "x"],
+            &["CLIENT", "MAINT_NOTIFICATIONS", "ON", "moving-endpoint-type", "external-ip"],
             &["PING"],
         ] {
             assert!(sets_up(&command(words)), "{words:?}");
@@ -90,7 +100,14 @@ mod tests {
     #[test]
     fn simulated_answers_are_whole_replies() {
         use koala_protocol::{Expected, Framing, Protocol, frame_response};
-        for words in [&["HELLO", "3"][..], &["HELLO"], &["PING"], &["CLIENT", "ID"], &["SELECT", "1"]] {
+        for words in [
+            &["HELLO", "3"][..],
+            &["HELLO"],
+            &["PING"],
+            &["CLIENT", "ID"],
+            &["CLIENT", "MAINT_NOTIFICATIONS", "ON"],
+            &["SELECT", "1"],
+        ] {
             let request = command(words);
             let answer = simulate(&request).unwrap();
             let expected = Expected::of(Protocol::Redis, &request);

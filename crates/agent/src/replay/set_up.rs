@@ -106,7 +106,9 @@ fn is_about_the_connection(sql: &[u8]) -> bool {
         }
         "select" | "with" => {
             text.contains("pg_type")
-                || text.strip_prefix("select").is_some_and(|list| list.split(',').all(is_of_the_server))
+                || text
+                    .strip_prefix("select")
+                    .is_some_and(|list| is_a_setting(list) || list.split(',').all(is_of_the_server))
         }
         _ => false,
     }
@@ -140,6 +142,17 @@ fn is_of_the_server(item: &str) -> bool {
     variable || function || value == "1"
 }
 
+/// Whether a list of columns is one call of `set_config`, which is PostgreSQL's `SET` as a function; Django sets the
+/// time zone so.
+fn is_a_setting(list: &str) -> bool {
+    let list = list.trim_start();
+    let call = list.strip_prefix("pg_catalog.").unwrap_or(list).strip_prefix("set_config(");
+    call.and_then(|rest| rest.split_once(')')).is_some_and(|(values, rest)| {
+        !values.contains("select")
+            && rest.trim_start().strip_prefix("as ").unwrap_or(rest).split_whitespace().count() < 2
+    })
+}
+
 fn without_comments(mut text: &str) -> &str {
     loop {
         text = text.trim_start();
@@ -170,6 +183,8 @@ mod tests {
             "SHOW VARIABLES LIKE 'sql_mode'",
             "SHOW server_version",
             "SELECT current_schema()",
+            "SELECT set_config('TimeZone', 'UTC', false)",
+            "SELECT pg_catalog.set_config($1, $2, false) AS zone",
             "SELECT t.oid FROM pg_catalog.pg_type AS t",
         ] {
             assert!(key(&query(sql)).is_some(), "{sql}");
@@ -181,6 +196,8 @@ mod tests {
             "SELECT @@version, name FROM trees",
             "SELECT @@version FROM trees",
             "SELECT nextval('ids')",
+            "SELECT set_config('a', 'b', false), name FROM trees",
+            "SELECT set_config('a', (SELECT name FROM trees), false)",
             "UPDATE trees SET name = 'x'",
             "/* SET */ DELETE FROM trees",
             "",
