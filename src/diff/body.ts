@@ -24,7 +24,7 @@ export function compareBodies(
     const differences = compareJson(kind, path, left, right, noise);
     if (differences !== undefined) return differences;
   }
-  return compareLines(kind, path, left, right);
+  return compareLines(kind, path, left, right, noise);
 }
 
 function mayBeJson(contentType: string | undefined, text: string): boolean {
@@ -49,11 +49,11 @@ function compareJson(
   const pairs: Pair[] = [];
   collect(path, recorded, replayed, pairs);
   const differences = pairs
-    .filter((pair) => !noise(pair.path))
+    .filter((pair) => !noise(pair.path, valueText(pair.recorded), valueText(pair.replayed)))
     .map((pair) => valueDifference(kind, pair.path, showValue(pair.recorded), showValue(pair.replayed)));
   // JSON.parse rounds numbers beyond 2^53: equal values in unequal text may still be different numbers.
   if (pairs.length === 0 && numbersOf(left) !== numbersOf(right))
-    return compareLines(kind, path, left, right);
+    return compareLines(kind, path, left, right, noise);
   return cap(differences, path, kind);
 }
 
@@ -95,6 +95,11 @@ function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
+/** A string or a number as text. */
+function valueText(value: unknown): string | null {
+  return typeof value === 'string' || typeof value === 'number' ? String(value) : null;
+}
+
 function showValue(value: unknown): string | null {
   return value === undefined ? null : clip(JSON.stringify(value), VALUE_LIMIT);
 }
@@ -110,7 +115,13 @@ function canonicalNumber(text: string): string {
   return plain ? text : String(Number(text));
 }
 
-function compareLines(kind: DifferenceKind, path: string, left: string, right: string): Difference[] {
+function compareLines(
+  kind: DifferenceKind,
+  path: string,
+  left: string,
+  right: string,
+  noise: Noise,
+): Difference[] {
   const recorded = left.split('\n');
   const replayed = right.split('\n');
   let start = 0;
@@ -131,9 +142,10 @@ function compareLines(kind: DifferenceKind, path: string, left: string, right: s
   for (let line = start; line < Math.max(recordedEnd, replayedEnd); line += 1) {
     const before = line < recordedEnd ? (recorded[line] ?? null) : null;
     const after = line < replayedEnd ? (replayed[line] ?? null) : null;
-    if (before === after) continue;
+    const at = one ? path : `${path}:${line + 1}`;
+    if (before === after || noise(at, before, after)) continue;
     const [shownBefore, shownAfter] = showAround(before, after);
-    differences.push(valueDifference(kind, one ? path : `${path}:${line + 1}`, shownBefore, shownAfter));
+    differences.push(valueDifference(kind, at, shownBefore, shownAfter));
   }
   return cap(differences, path, kind);
 }

@@ -83,7 +83,7 @@ function compareHttpRequests(
   const kind = 'call-changed';
   const differences: Difference[] = [];
   const line = (request: HttpRequest): string => `${request.method} ${request.target}`;
-  if (line(left) !== line(right) && !noise(`${path}.target`)) {
+  if (line(left) !== line(right) && !noise(`${path}.target`, line(left), line(right))) {
     differences.push(valueDifference(kind, `${path}.target`, line(left), line(right)));
   }
   differences.push(...compareHeaders(kind, path, left.headers, right.headers, noise));
@@ -111,10 +111,9 @@ function compareHeaders(
   const differences: Difference[] = [];
   for (const name of names) {
     const at = `${path}.headers.${name}`;
-    if (FRAMING.has(name) || noise(at)) continue;
     const recorded = headerValue(left, name) ?? null;
     const replayed = headerValue(right, name) ?? null;
-    if (recorded === replayed) continue;
+    if (recorded === replayed || FRAMING.has(name) || noise(at, recorded, replayed)) continue;
     const quote = (value: string | null): string | null => (value === null ? null : JSON.stringify(value));
     differences.push(valueDifference(kind, at, quote(recorded), quote(replayed)));
   }

@@ -19,8 +19,8 @@ const NOISY_HEADERS: readonly string[] = [
   'x-response-time',
 ];
 
-/** Tells noise from differences, by the path of a difference. */
-export type Noise = (path: string) => boolean;
+/** Tells noise from differences, by the path of a difference and, where they are known, both values in full. */
+export type Noise = (path: string, recorded?: string | null, replayed?: string | null) => boolean;
 
 /**
  * The noise that every comparison leaves out, and what `patterns` name: paths of differences in which `*`

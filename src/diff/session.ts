@@ -9,6 +9,7 @@ import { compareDeeds } from './deeds.ts';
 import { valueDifference, type Difference } from './difference.ts';
 import { runnerUpLine, scoreLines } from './explain.ts';
 import { compareRequests, compareResponses } from './message.ts';
+import { isOfTheMoment, type Said } from './moment.ts';
 import { noiseOf, type Noise } from './noise.ts';
 import { callKey, type Shares } from './overlap.ts';
 
@@ -34,7 +35,7 @@ export function compareSessions(
 ): Comparison {
   const noise = options.noise ?? noiseOf();
   const comparison: Comparison = { Differences: [], Notes: [] };
-  comparison.Differences.push(...compareReturn(recorded, replayed, noise));
+  comparison.Differences.push(...compareReturn(recorded, replayed, noise, comparison.Notes));
   compareCalls(recorded, replayed, noise, options.shares, comparison);
   const deeds = compareDeeds(recorded, replayed, noise);
   comparison.Differences.push(...deeds.Differences);
@@ -42,7 +43,18 @@ export function compareSessions(
   return comparison;
 }
 
-function compareReturn(recorded: Session, replayed: Session, noise: Noise): Difference[] {
+/** What is of the moment is noise, and noted. */
+function withMoment(noise: Noise, then: Said, now: Said, notes: string[]): Noise {
+  return (path, recorded, replayed) => {
+    if (noise(path, recorded, replayed)) return true;
+    if (typeof recorded !== 'string' || typeof replayed !== 'string') return false;
+    if (!isOfTheMoment(recorded, replayed, then, now)) return false;
+    notes.push(`${path} is of the moment: ${clip(recorded, 80)} -> ${clip(replayed, 80)}`);
+    return true;
+  };
+}
+
+function compareReturn(recorded: Session, replayed: Session, noise: Noise, notes: string[]): Difference[] {
   const before = recorded.ReturnInbound;
   const after = replayed.ReturnInbound;
   if (before === null && after === null) return [];
@@ -51,7 +63,9 @@ function compareReturn(recorded: Session, replayed: Session, noise: Noise): Diff
       bytes === undefined ? null : `${bytes.length} bytes`;
     return [valueDifference('response-missing', 'response', say(before?.Response), say(after?.Response))];
   }
-  return compareResponses('response', before.Response, after.Response, noise);
+  const then = { session: recorded, at: before.OccurredAt };
+  const now = { session: replayed, at: after.OccurredAt };
+  return compareResponses('response', before.Response, after.Response, withMoment(noise, then, now, notes));
 }
 
 function compareCalls(
@@ -79,7 +93,8 @@ function compareCalls(
       continue;
     }
     if (matched.SessionId !== '' && matched.SessionId !== recorded.SessionId) {
-      if (shares?.tooMany.has(call) === true) into.Differences.push(repeatedCall('calls', call, made));
+      if (shares?.tooMany.has(call) === true && !isForTheConnection(replayed, made, position))
+        into.Differences.push(repeatedCall('calls', call, made));
       else if (shares?.members.has(matched.SessionId) !== true && isWorkOfItsOwn(replayed, made, position))
         into.Differences.push(borrowedCall(call, made, matched.SessionId));
       else into.Notes.push(`${describeCall(call, made)} was answered from session ${matched.SessionId}`);
@@ -99,8 +114,12 @@ function compareCalls(
     }
     answered.add(matched.ActionIndex);
     if (!isForTheConnection(recorded, calls, found.position)) order.push(found.call);
-    if (!isLogin(recorded, found.call))
-      into.Differences.push(...compareCall(path, recorded, found.call, call, noise));
+    if (!isLogin(recorded, found.call)) {
+      const then = { session: recorded, at: found.call.OccurredAt, before: found.call.ActionIndex };
+      const now = { session: replayed, at: call.OccurredAt, before: call.ActionIndex };
+      const noiseNow = withMoment(noise, then, now, into.Notes);
+      into.Differences.push(...compareCall(path, recorded, found.call, call, noiseNow));
+    }
   }
   noteOrder(order, calls, into);
   for (const [position, call] of calls.entries()) {
@@ -173,7 +192,11 @@ function statedDifferences(path: string, replayed: CallOutbound, noise: Noise): 
   return (replayed.Matched?.Differences ?? []).flatMap((line) => {
     const [, name = line, before = '', after = ''] = /^(.*?): ([^]*) -> ([^]*)$/.exec(line) ?? [];
     const at = `${path}.${name}`;
-    return OF_THE_MOMENT.has(name) || noise(at) ? [] : [valueDifference('call-changed', at, before, after)];
+    // What the matcher has cut is not all there is.
+    const whole = (text: string): string | null => (text.includes('…') ? null : text);
+    return OF_THE_MOMENT.has(name) || noise(at, whole(before), whole(after))
+      ? []
+      : [valueDifference('call-changed', at, before, after)];
   });
 }
 

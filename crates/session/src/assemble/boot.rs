@@ -16,6 +16,8 @@ pub(super) struct Process {
     pub(super) made_at: u64,
     /// It has told of itself.
     pub(super) began: bool,
+    /// It has taken a request.
+    pub(super) served: bool,
     /// The sessions for which it was made; the last is the most probable. See the [module](super::lineage).
     pub(super) origin: Vec<Key>,
     pub(super) boot: Option<Key>,

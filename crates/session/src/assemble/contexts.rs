@@ -51,6 +51,10 @@ pub(super) struct Context {
     group: u64,
     /// Open sessions that began after the group did.
     fresh: Vec<SessionKey>,
+    /// It takes requests: what it does outside of them, it does of its own accord.
+    takes: bool,
+    /// It has asked others while no request was open: it works on its own, such as one that waits for a timer.
+    alone: bool,
     /// When it last did something.
     active: u64,
 }
@@ -81,6 +85,7 @@ impl Contexts {
     ) {
         let context = self.all.entry(key).or_default();
         context.active = time;
+        context.takes = true;
         // Requests that wait on one connection are served one after the other.
         let current = context.current.and_then(|current| sessions.get(current));
         let behind = current.is_some_and(|current| !current.answered && current.connection == via);
@@ -110,8 +115,20 @@ impl Contexts {
     }
 
     /// Whether the context has taken a request lately.
-    pub(super) fn is_known(&self, key: Key) -> bool {
-        self.all.contains_key(&key)
+    pub(super) fn takes(&self, key: Key) -> bool {
+        self.all.get(&key).is_some_and(|context| context.takes)
+    }
+
+    /// Whether the context may work for others: it takes no requests, and was not seen to work on its own.
+    pub(super) fn may_help(&self, key: Key) -> bool {
+        self.all.get(&key).is_none_or(|context| !context.takes && !context.alone)
+    }
+
+    /// The context has asked others while no request was open.
+    pub(super) fn works_alone(&mut self, key: Key, time: u64) {
+        let context = self.all.entry(key).or_default();
+        context.alone = true;
+        context.active = time;
     }
 
     /// For whom the context acts, without saying that it did.

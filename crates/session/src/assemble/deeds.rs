@@ -4,6 +4,7 @@ use super::{
     boot::Process,
     contexts::{self, Owner},
     lifecycle::World,
+    sessions::{Key, Open},
 };
 use crate::lookup_error;
 use crate::model::{Action, AppendFile, ResolveName};
@@ -34,28 +35,66 @@ impl Files {
 
 impl World {
     /// For whom the sender of this event acts, where that may also be one of a pool of threads that work for
-    /// others (libuv makes lookups and file operations in such): a thread that never took a request, in a process
+    /// others (libuv makes lookups and file operations in such): a thread that takes no requests, in a process
     /// with one open session, acts for that session. With several it may be any, and the action is ambiguous.
     pub(super) fn owner_of_deed(&mut self, event: &Event<'_>) -> Owner {
         let context = contexts::Key::of(event);
-        if self.contexts.is_known(context) {
-            return self.owner(event);
-        }
-        let mut candidates = 0;
-        let mut latest = None;
-        for (key, open) in self.sessions.keys() {
-            if open.session.process_id != event.process || open.is_boot() || open.moved_on {
-                continue;
-            }
-            candidates += 1;
-            if latest.is_none_or(|(_, active)| open.active >= active) {
-                latest = Some((key, open.active));
-            }
-        }
-        match latest {
-            Some((session, _)) => Owner { session, ambiguous: candidates > 1 },
+        let helped = if self.contexts.takes(context) { Vec::new() } else { self.helped(event.process) };
+        match helped.last() {
+            Some(&session) => Owner { session, ambiguous: helped.len() > 1 },
             None => self.owner(event),
         }
+    }
+
+    /// For whom the sender of a request acts. Calls may be made in a pool of threads as well (an executor of Java,
+    /// `asyncio.to_thread`, a synchronous endpoint of FastAPI): those of a thread that neither takes requests nor was
+    /// seen to ask others while none was open, are those of the open session; of several, they are ambiguous.
+    pub(super) fn owner_of_call(&mut self, event: &Event<'_>) -> Owner {
+        if let Some(owner) = self.known_owner(event) {
+            return owner;
+        }
+        let context = contexts::Key::of(event);
+        let helped = if self.contexts.may_help(context) { self.helped(event.process) } else { Vec::new() };
+        let Some(&session) = helped.last() else {
+            // What is done before the first request tells nothing: pools are filled by whoever comes along.
+            if self.processes.get(&event.process).is_some_and(|process| process.served) {
+                self.contexts.works_alone(context, event.time);
+            }
+            return Owner { session: self.boot(event), ambiguous: false };
+        };
+        let ambiguous = helped.len() > 1;
+        if ambiguous {
+            self.contexts.group_together(&mut self.sessions, &helped);
+        }
+        Owner { session, ambiguous }
+    }
+
+    /// For whom a context acts that opens a connection, if for anyone.
+    pub(super) fn opener(&self, event: &Event<'_>) -> Option<Key> {
+        let context = contexts::Key::of(event);
+        let helped = || match self.contexts.may_help(context) {
+            true => self.helped(event.process).pop(),
+            false => None,
+        };
+        self.acting_for(context).or_else(helped)
+    }
+
+    /// The sessions of a process for which another thread may work: those that wait for their answer or, where there is
+    /// none, those that have it and may not be over. The one that was active last is the last.
+    fn helped(&self, process: u64) -> Vec<Key> {
+        let of_process =
+            |open: &Open| open.session.process_id == process && !open.is_boot() && !open.moved_on;
+        let mut helped: Vec<(bool, u64, Key)> = self
+            .sessions
+            .keys()
+            .filter(|(_, open)| of_process(open))
+            .map(|(key, open)| (open.answered, open.active, key))
+            .collect();
+        if helped.iter().any(|(answered, ..)| !answered) {
+            helped.retain(|(answered, ..)| !answered);
+        }
+        helped.sort_unstable_by_key(|(_, active, _)| *active);
+        helped.into_iter().map(|(.., key)| key).collect()
     }
 
     /// A name was looked up.

@@ -84,6 +84,7 @@ impl World {
     /// Opens the session of a request (or, where nobody asked, of a response) on an inbound connection.
     pub(super) fn begin(&mut self, connection: &mut Connection, event: &Event<'_>) -> Key {
         self.forget_origin(event.process, event.time);
+        self.processes.entry(event.process).or_default().served = true;
         let (key, open) = self.sessions.open(1);
         open.connection = connection.id;
         open.active = event.time;
@@ -178,12 +179,17 @@ impl World {
 
     /// For whom the sender of this event acts: a session, or the boot session of its process.
     pub(super) fn owner(&mut self, event: &Event<'_>) -> Owner {
-        let context = contexts::Key::of(event);
-        let own = self.contexts.owner(&mut self.sessions, context, event.time);
-        match own.or_else(|| self.owner_by_origin(event)) {
+        match self.known_owner(event) {
             Some(owner) => owner,
             None => Owner { session: self.boot(event), ambiguous: false },
         }
+    }
+
+    /// For whom the sender of this event acts, if for a session.
+    pub(super) fn known_owner(&mut self, event: &Event<'_>) -> Option<Owner> {
+        let context = contexts::Key::of(event);
+        let own = self.contexts.owner(&mut self.sessions, context, event.time);
+        own.or_else(|| self.owner_by_origin(event))
     }
 
     /// Adds bytes to the response of a session.

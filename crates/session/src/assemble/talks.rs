@@ -16,7 +16,7 @@ impl World {
     /// Bytes of a request were sent.
     pub(super) fn request_sent(&mut self, connection: &mut Connection, event: &Event<'_>) {
         let context = contexts::Key::of(event);
-        let mut owner = self.owner(event);
+        let mut owner = self.owner_of_call(event);
         if owner.ambiguous
             && connection.request.is_none()
             && let Some(opener) = connection.sender
@@ -268,7 +268,7 @@ impl World {
 
     /// A connection was opened, or is being opened.
     pub(super) fn connected(&mut self, connection: &mut Connection, event: &Event<'_>) {
-        connection.sender = self.acting_for(contexts::Key::of(event));
+        connection.sender = self.opener(event);
         connection.connecting = event.result != 0;
     }
 
@@ -279,7 +279,7 @@ impl World {
         let owner = match connection.sender.filter(|key| self.sessions.get(*key).is_some()) {
             // Another thread may be the one that learns of it.
             Some(session) => Owner { session, ambiguous: false },
-            None => self.owner(event),
+            None => self.owner_of_call(event),
         };
         let mut exchange = self.begin_talk(connection, event, owner, false);
         if let Some(call) = self.sessions.get_mut(owner.session).and_then(|open| open.call(exchange.action)) {

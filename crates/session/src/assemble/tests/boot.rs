@@ -5,11 +5,14 @@ use super::*;
 #[test]
 fn what_no_session_does_is_the_boot_sessions() {
     let mut program = program();
-    program.connect(2).talk(2, PING, PONG).accept(1).receive(1, GET).thread(2).talk(2, &ping("x"), PONG);
+    program.connect(2).talk(2, PING, PONG).accept(1).receive(1, GET).send(1, OK).park();
+    assert_eq!(talks(&program.one()), []);
+    // A thread that has worked on its own does so while a request is open, too.
+    program.thread(2).talk(2, &ping("x"), PONG).thread(1).receive(1, GET).thread(2).talk(2, &ping("y"), PONG);
     program.thread(1).send(1, OK).park();
     assert_eq!(talks(&program.one()), []);
     let boot = program.finish().remove(0);
-    assert_eq!(talks(&boot), [(PING, PONG), (&*ping("x"), PONG)]);
+    assert_eq!(talks(&boot), [(PING, PONG), (&*ping("x"), PONG), (&*ping("y"), PONG)]);
     assert_eq!((&*boot.context, &boot.call_from_inbound, &boot.return_inbound), ("boot", &None, &None));
     assert_eq!((boot.process_id, boot.pid, boot.incomplete), (1, 1001, false));
     assert_eq!(boot.connections.len(), 1);

@@ -92,3 +92,48 @@ fn many_requests_on_one_context() {
         assert_eq!(session.overlap_group, sessions[0].overlap_group);
     }
 }
+
+#[test]
+fn a_thread_of_a_pool_works_for_the_one_that_waits() {
+    let mut program = program();
+    // Who fills a pool before the first request has not worked on its own.
+    program.thread(2).connect(3).talk(3, PING, PONG).thread(1).accept(1).accept(2);
+    for connection in [1, 2] {
+        program.thread(1).receive(connection, GET).park().thread(2).talk(3, &ping("a"), "+a\r\n");
+        program.connect(4).talk(4, &ping("b"), "+b\r\n").close(4).thread(1).send(connection, OK).park();
+        let session = program.one();
+        assert_eq!(talks(&session), [(&*ping("a"), "+a\r\n"), (&*ping("b"), "+b\r\n")]);
+        assert!(calls(&session).iter().all(|call| !call.ambiguous && call.thread_id == 2));
+        assert_eq!(session.overlap_group, "");
+    }
+}
+
+#[test]
+fn a_thread_of_a_pool_may_work_for_any_that_waits() {
+    let mut program = program();
+    program.accept(1).accept(2).accept(5).connect(3).connect(4).receive(1, GET).receive(2, GET).park();
+    program.thread(2).send(3, &ping("a")).thread(3).send(4, &ping("b")).receive(4, "+b\r\n");
+    program.thread(1).send(2, OK).receive(5, GET).park().thread(2).receive(3, "+a\r\n");
+    program.thread(1).send(1, OK).send(5, OK).park();
+    let sessions = program.delivered();
+    let by = |connection| {
+        let is = |session: &&Session| session.call_from_inbound.as_ref().unwrap().connection_id == connection;
+        sessions.iter().find(is).unwrap()
+    };
+    let calls: Vec<_> = sessions.iter().flat_map(calls).collect();
+    assert_eq!(calls.len(), 2);
+    assert!(calls.iter().all(|call| call.ambiguous && !call.response.is_empty()));
+    assert!(!by(1).overlap_group.is_empty());
+    assert_eq!(by(1).overlap_group, by(2).overlap_group);
+    assert_eq!(by(5).overlap_group, "");
+}
+
+#[test]
+fn who_answers_for_another_thread_goes_on_working_for_others() {
+    let mut program = program();
+    program.accept(1).connect(3);
+    for _ in 0..2 {
+        program.thread(1).receive(1, GET).park().thread(2).talk(3, PING, PONG).send(1, OK).park();
+        assert_eq!(talks(&program.one()), [(PING, PONG)]);
+    }
+}

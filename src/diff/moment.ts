@@ -1,0 +1,109 @@
+/**
+ * What differs because it is another moment: a time that is as far from now as it was from then, and an id that the program
+ * has made up. Both are told by where they come from, not by how they look alone.
+ */
+import { asLatin1 } from '../protocols/bytes.ts';
+import { outboundCalls, type Session } from '../recording/model.ts';
+
+/** How far two times may be from being equally far from the moments at which they were said, in milliseconds. */
+const TOLERANCE = 10_000;
+
+const CLOCK = String.raw`\d\d:\d\d:\d\d(?:[.,]\d{1,9})?`;
+const MONTH = '(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)';
+/** Times as ISO 8601 and SQL (1) and HTTP (2) write them, seconds since 1970 or parts of them (3), ids (4). */
+const PARTS = new RegExp(
+  [
+    String.raw`(\b\d{4}-\d\d-\d\d[T ]${CLOCK}(?: ?(?:Z|[+-]\d\d(?::?\d\d)?))?)`,
+    String.raw`(\b[A-Z][a-z]{2}, \d\d[ -]${MONTH}[ -]\d{4} \d\d:\d\d:\d\d GMT)`,
+    String.raw`((?<![\w.-])[12]\d{9}(?:\d{3}|\d{6}|\d{9}|\.\d+)?(?![\w.]))`,
+    String.raw`(\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b|(?<![\w/+-])[\w-]{20,}(?![\w/+-]))`,
+  ].join('|'),
+  'gi',
+);
+
+/** Two messages that correspond: of the recording, and of the replay. */
+export interface Said {
+  session: Session;
+  /** When it was said, in nanoseconds since 1970. */
+  at: bigint;
+  /** Only what came before this action can be where a value is from. */
+  before?: number;
+}
+
+/** Whether two texts are the same but for what is of the moment. They are not if they are equal. */
+export function isOfTheMoment(recorded: string, replayed: string, then: Said, now: Said): boolean {
+  const [left, right] = [split(recorded), split(replayed)];
+  if (recorded === replayed || left.texts.join('\0') !== right.texts.join('\0')) return false;
+  return left.parts.every((part, at) => {
+    const other = right.parts[at];
+    if (other === undefined) return false;
+    if (part.text === other.text) return true;
+    if (part.time !== undefined && other.time !== undefined) {
+      const passed = part.time - milliseconds(then.at);
+      return Math.abs(passed - (other.time - milliseconds(now.at))) <= TOLERANCE;
+    }
+    return (
+      part.time === undefined &&
+      other.time === undefined &&
+      part.text.length === other.text.length &&
+      isMadeUp(part.text, then) &&
+      isMadeUp(other.text, now)
+    );
+  });
+}
+
+interface Part {
+  text: string;
+  /** In milliseconds since 1970; an id has none. */
+  time: number | undefined;
+}
+
+/** The times and ids in a text, and what is between them. */
+function split(text: string): { parts: Part[]; texts: string[] } {
+  const parts: Part[] = [];
+  const texts: string[] = [];
+  let end = 0;
+  for (const found of text.matchAll(PARTS)) {
+    const [whole, iso, http, seconds] = found;
+    texts.push(text.slice(end, found.index));
+    parts.push({ text: whole, time: timeOf(iso, http, seconds) });
+    end = found.index + whole.length;
+  }
+  texts.push(text.slice(end));
+  return { parts, texts };
+}
+
+function timeOf(
+  iso: string | undefined,
+  http: string | undefined,
+  seconds: string | undefined,
+): number | undefined {
+  if (iso !== undefined) {
+    const [, day = '', clock = '', zone = 'Z'] = /^(.{10}).([\d:.,]+) ?(.*)$/.exec(iso) ?? [];
+    // Without a zone it is in one that is the same for both.
+    const offset = /^[+-]\d\d$/.test(zone) ? `${zone}:00` : zone.replace(/^([+-]\d\d)(\d\d)$/, '$1:$2');
+    const [whole, fraction = ''] = clock.split(/[.,]/);
+    return Date.parse(
+      `${day}T${whole}.${fraction.slice(0, 3).padEnd(3, '0')}${offset === '' ? 'Z' : offset}`,
+    );
+  }
+  if (http !== undefined) return Date.parse(http.replaceAll('-', ' '));
+  if (seconds === undefined) return undefined;
+  if (seconds.includes('.')) return Number(seconds) * 1000;
+  return Number(seconds) / 10 ** (seconds.length - 13);
+}
+
+const milliseconds = (nanoseconds: bigint): number => Number(nanoseconds / 1_000_000n);
+
+/** Whether a word was drawn at random by the program: nobody has told it the word before it said so. */
+function isMadeUp(word: string, { session, before }: Said): boolean {
+  const digits = word.replaceAll(/\D/g, '').length;
+  const letters = word.replaceAll(/[^a-z]/gi, '').length;
+  if (digits < 3 || letters < 3) return false;
+  const knows = (bytes: Uint8Array | undefined): boolean =>
+    bytes !== undefined && asLatin1(bytes).includes(word);
+  if (knows(session.CallFromInbound?.Request)) return false;
+  return outboundCalls(session)
+    .filter(({ ActionIndex }) => before === undefined || ActionIndex < before)
+    .every(({ Response }) => !knows(Response));
+}
