@@ -43,6 +43,22 @@ test('ids that the program has made up are of the moment', () => {
   assert.ok(same(ids[0], ids[1]));
   assert.ok(same(`sess:${tokens[0]}`, `sess:${tokens[1]}`));
   assert.ok(same(`ref ${ids[0]} at 2026-11-23 06:23:50`, `ref ${ids[1]} at 2026-12-01 10:00:00`));
+  const signed = [
+    'gIHjmANsLQRff9DO8r6fweQufwpPPa6BeC2w36rEUUc',
+    'C3Dpt8i5TNdcyZWHHNbZrzDLkmd3N9Z1FkW5Su7b8Qp',
+  ];
+  assert.ok(same(`'user9:1xVN2x:${signed[0]}'`, `'user9:1xVN4k:${signed[1]}'`));
+  assert.ok(!same(`'user9:1xVN2x:${signed[0]}'`, `'user8:1xVN4k:${signed[1]}'`));
+  const cookie = (token: string, signature: string): string => `sid=s%3A${token}.${signature}; Path=/`;
+  assert.ok(
+    same(
+      cookie(tokens[0], 'WPI6%2FvJ9FwoCunzm%2BkgZHkN%2FOVg2bBGZzCK5PJknHl8'),
+      cookie(tokens[1], 'C3Dpt8i5TNdcyZW%2BHNbZrzDLkmd3N9Z1FkW5Su7b8Qp'),
+    ),
+  );
+  assert.ok(
+    !same('see http://localhost/users/1234567890/orders', 'see http://localhost/users/1234567891/orders'),
+  );
   assert.ok(!same(ids[0], tokens[1]));
   assert.ok(!same('internationalization', 'industrialisations-x'));
 });

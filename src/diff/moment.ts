@@ -10,12 +10,17 @@ const TOLERANCE = 10_000;
 
 const CLOCK = String.raw`\d\d:\d\d:\d\d(?:[.,]\d{1,9})?`;
 const MONTH = '(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)';
-/** Times as ISO 8601 and SQL (1) and HTTP (2) write them, seconds since 1970 or parts of them (3), ids (4). */
+/**
+ * Times as ISO 8601 and SQL (1) and HTTP (2) write them, seconds since 1970 or parts of them (3), the time before a
+ * signature, in base 62 or 64 (4), signatures in base 64 (5), ids (6).
+ */
 const PARTS = new RegExp(
   [
     String.raw`(\b\d{4}-\d\d-\d\d[T ]${CLOCK}(?: ?(?:Z|[+-]\d\d(?::?\d\d)?))?)`,
     String.raw`(\b[A-Z][a-z]{2}, \d\d[ -]${MONTH}[ -]\d{4} \d\d:\d\d:\d\d GMT)`,
     String.raw`((?<![\w.-])[12]\d{9}(?:\d{3}|\d{6}|\d{9}|\.\d+)?(?![\w.]))`,
+    String.raw`((?<=[:.])[0-9a-z]{5,8}(?=([:.])[\w-]{27,}))`,
+    String.raw`((?<=[:.])[0-9a-z+/]{27,}={0,2}(?![\w+/=-]))`,
     String.raw`(\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b|(?<![\w/+-])[\w-]{20,}(?![\w/+-]))`,
   ].join('|'),
   'gi',
@@ -32,7 +37,7 @@ export interface Said {
 
 /** Whether two texts are the same but for what is of the moment. They are not if they are equal. */
 export function isOfTheMoment(recorded: string, replayed: string, then: Said, now: Said): boolean {
-  const [left, right] = [split(recorded), split(replayed)];
+  const [left, right] = [split(unescaped(recorded)), split(unescaped(replayed))];
   if (recorded === replayed || left.texts.join('\0') !== right.texts.join('\0')) return false;
   return left.parts.every((part, at) => {
     const other = right.parts[at];
@@ -42,6 +47,7 @@ export function isOfTheMoment(recorded: string, replayed: string, then: Said, no
       const passed = part.time - milliseconds(then.at);
       return Math.abs(passed - (other.time - milliseconds(now.at))) <= TOLERANCE;
     }
+    if (part.signed && other.signed) return part.text.length === other.text.length;
     return (
       part.time === undefined &&
       other.time === undefined &&
@@ -56,6 +62,17 @@ interface Part {
   text: string;
   /** In milliseconds since 1970; an id has none. */
   time: number | undefined;
+  /** It stands before a signature, and is a time that only its maker can read. */
+  signed: boolean;
+}
+
+/** As in a cookie or a query. */
+function unescaped(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }
 
 /** The times and ids in a text, and what is between them. */
@@ -64,9 +81,9 @@ function split(text: string): { parts: Part[]; texts: string[] } {
   const texts: string[] = [];
   let end = 0;
   for (const found of text.matchAll(PARTS)) {
-    const [whole, iso, http, seconds] = found;
+    const [whole, iso, http, seconds, signed] = found;
     texts.push(text.slice(end, found.index));
-    parts.push({ text: whole, time: timeOf(iso, http, seconds) });
+    parts.push({ text: whole, time: timeOf(iso, http, seconds), signed: signed !== undefined });
     end = found.index + whole.length;
   }
   texts.push(text.slice(end));
@@ -99,7 +116,10 @@ const milliseconds = (nanoseconds: bigint): number => Number(nanoseconds / 1_000
 function isMadeUp(word: string, { session, before }: Said): boolean {
   const digits = word.replaceAll(/\D/g, '').length;
   const letters = word.replaceAll(/[^a-z]/gi, '').length;
+  const capitals = word.replaceAll(/[^A-Z]/g, '').length;
   if (digits < 3 || letters < 3) return false;
+  // With these, it may be a path.
+  if (/[+/]/.test(word) && (capitals < 3 || letters - capitals < 3)) return false;
   const knows = (bytes: Uint8Array | undefined): boolean =>
     bytes !== undefined && asLatin1(bytes).includes(word);
   if (knows(session.CallFromInbound?.Request)) return false;

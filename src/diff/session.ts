@@ -192,8 +192,8 @@ function statedDifferences(path: string, replayed: CallOutbound, noise: Noise): 
   return (replayed.Matched?.Differences ?? []).flatMap((line) => {
     const [, name = line, before = '', after = ''] = /^(.*?): ([^]*) -> ([^]*)$/.exec(line) ?? [];
     const at = `${path}.${name}`;
-    // What the matcher has cut is not all there is.
-    const whole = (text: string): string | null => (text.includes('…') ? null : text);
+    // What the matcher has cut is not all there is; in front it cuts what is equal.
+    const whole = (text: string): string | null => (text.includes('…', 1) ? null : text);
     return OF_THE_MOMENT.has(name) || noise(at, whole(before), whole(after))
       ? []
       : [valueDifference('call-changed', at, before, after)];
@@ -291,6 +291,8 @@ function isWorkOfItsOwn(session: Session, calls: readonly CallOutbound[], positi
 function isForTheConnection(session: Session, calls: readonly CallOutbound[], position: number): boolean {
   const call = calls[position];
   if (call === undefined) return false;
+  // What a server says first is no doing of the program.
+  if (call.Request.length === 0 && call.Error === '') return true;
   const purpose = purposeOf(protocolOf(session, call), call);
   if (purpose === 'connection' || isConnectionCall(call)) return true;
   // It changes the data like nothing else, unless it only ends the set-up of a new connection.
