@@ -59,6 +59,13 @@ test('ids that the program has made up are of the moment', () => {
   assert.ok(
     !same('see http://localhost/users/1234567890/orders', 'see http://localhost/users/1234567891/orders'),
   );
+  // The payload is what is said.
+  const payloads = [
+    'eJxVjMsOwiAQRf_FtSE8C7h07zeQGRikaiAp7cr479qk',
+    'eJxVjEEOgjAQRe_StWmGlk6tS_eegcxMB4saSCisjHcX',
+  ];
+  const inTime = (payload: string): string => `.${payload}:1xVN2x:${signed[0]}`;
+  assert.ok(!same(inTime(payloads[0] ?? ''), `.${payloads[1]}:1xVN4k:${signed[1]}`));
   assert.ok(!same(ids[0], tokens[1]));
   assert.ok(!same('internationalization', 'industrialisations-x'));
 });
@@ -76,4 +83,14 @@ test('ids that somebody has told the program are differences', () => {
   assert.ok(!isOfTheMoment(ids[0], ids[1], then, { ...now, session: read }));
   // What was read later can't be where it is from.
   assert.ok(isOfTheMoment(ids[0], ids[1], then, { ...now, session: read, before: 2 }));
+});
+
+test('digests and data are differences, however random they look', () => {
+  for (const [recorded, replayed] of [
+    ['96ed215605752205e1a14b1b93bfbb8b', '0cc175b9c0f1b6a831c399e269772661'],
+    ['gIHjmANsLQRff9DO8r6fweQufwpPPa6BeC2w36rEUUc', 'C3Dpt8i5TNdcyZWHHNbZrzDLkmd3N9Z1FkW5Su7b8Qp'],
+    ['eyJ1c2VyIjoiYW5uIiwiYSI6MX0', 'eyJ1c2VyIjoiYm9iIiwiYSI6Mn0'],
+    ['886313e1-3b8a-5372-9b90-0c9aee199e5d', 'c74a196f-f19d-5ea9-bffd-a2742432fc9c'],
+  ] as const)
+    assert.ok(!same(recorded, replayed), recorded);
 });

@@ -41,29 +41,28 @@ export function isOfTheMoment(recorded: string, replayed: string, then: Said, no
   if (recorded === replayed || left.texts.join('\0') !== right.texts.join('\0')) return false;
   return left.parts.every((part, at) => {
     const other = right.parts[at];
-    if (other === undefined) return false;
+    if (other === undefined || part.kind !== other.kind) return false;
     if (part.text === other.text) return true;
     if (part.time !== undefined && other.time !== undefined) {
       const passed = part.time - milliseconds(then.at);
       return Math.abs(passed - (other.time - milliseconds(now.at))) <= TOLERANCE;
     }
-    if (part.signed && other.signed) return part.text.length === other.text.length;
-    return (
-      part.time === undefined &&
-      other.time === undefined &&
-      part.text.length === other.text.length &&
-      isMadeUp(part.text, then) &&
-      isMadeUp(other.text, now)
-    );
+    if (part.text.length !== other.text.length) return false;
+    if (part.kind === 'signed time') return true;
+    // A digest tells of what it was made of: another one needs another moment or id before it, in the same text.
+    const before = left.parts[at - 1];
+    if (before !== undefined && left.texts[at]?.length === 1 && before.text !== right.parts[at - 1]?.text)
+      return isDigest(part.text) && isDigest(other.text);
+    return isMadeUp(part.text, then) && isMadeUp(other.text, now);
   });
 }
 
 interface Part {
   text: string;
-  /** In milliseconds since 1970; an id has none. */
+  /** A signed time stands before a signature; only its maker can read it. */
+  kind: 'time' | 'signed time' | 'word';
+  /** In milliseconds since 1970. */
   time: number | undefined;
-  /** It stands before a signature, and is a time that only its maker can read. */
-  signed: boolean;
 }
 
 /** As in a cookie or a query. */
@@ -81,9 +80,11 @@ function split(text: string): { parts: Part[]; texts: string[] } {
   const texts: string[] = [];
   let end = 0;
   for (const found of text.matchAll(PARTS)) {
-    const [whole, iso, http, seconds, signed] = found;
+    const [whole, iso, http, seconds, signedTime] = found;
+    const time = timeOf(iso, http, seconds);
+    const word = signedTime === undefined ? 'word' : 'signed time';
     texts.push(text.slice(end, found.index));
-    parts.push({ text: whole, time: timeOf(iso, http, seconds), signed: signed !== undefined });
+    parts.push({ text: whole, kind: time === undefined ? word : 'time', time });
     end = found.index + whole.length;
   }
   texts.push(text.slice(end));
@@ -112,14 +113,27 @@ function timeOf(
 
 const milliseconds = (nanoseconds: bigint): number => Number(nanoseconds / 1_000_000n);
 
-/** Whether a word was drawn at random by the program: nobody has told it the word before it said so. */
+/** The lengths of digests from MD5 to SHA-512 in base 64, with and without what fills them up, and in hex. */
+const DIGESTS: ReadonlySet<number> = new Set([22, 24, 27, 28, 38, 40, 43, 44, 64, 86, 88]);
+const HEX_DIGESTS: ReadonlySet<number> = new Set([32, 40, 56, 64, 96, 128]);
+
+function isDigest(word: string): boolean {
+  return (/^[0-9a-f]+$/i.test(word) ? HEX_DIGESTS : DIGESTS).has(word.length);
+}
+
+/**
+ * Whether a word was drawn at random by the program: nobody has told it the word before it said so, and it is neither
+ * made of something else (a digest, or a UUID of versions 3 and 5) nor says something itself (JSON in base 64, long data).
+ */
 function isMadeUp(word: string, { session, before }: Said): boolean {
+  const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-([0-9a-f])/i.exec(word)?.[1];
+  const random =
+    uuid === undefined
+      ? word.length <= 36 && !isDigest(word) && !/^[0-9a-f]+$|^e[yJ]|[+/=]/i.test(word)
+      : /[1467]/.test(uuid);
   const digits = word.replaceAll(/\D/g, '').length;
   const letters = word.replaceAll(/[^a-z]/gi, '').length;
-  const capitals = word.replaceAll(/[^A-Z]/g, '').length;
-  if (digits < 3 || letters < 3) return false;
-  // With these, it may be a path.
-  if (/[+/]/.test(word) && (capitals < 3 || letters - capitals < 3)) return false;
+  if (!random || digits < 3 || letters < 3) return false;
   const knows = (bytes: Uint8Array | undefined): boolean =>
     bytes !== undefined && asLatin1(bytes).includes(word);
   if (knows(session.CallFromInbound?.Request)) return false;
