@@ -90,6 +90,14 @@ test('digests and data are differences, however random they look', () => {
     ['96ed215605752205e1a14b1b93bfbb8b', '0cc175b9c0f1b6a831c399e269772661'],
     ['gIHjmANsLQRff9DO8r6fweQufwpPPa6BeC2w36rEUUc', 'C3Dpt8i5TNdcyZWHHNbZrzDLkmd3N9Z1FkW5Su7b8Qp'],
     ['eyJ1c2VyIjoiYW5uIiwiYSI6MX0', 'eyJ1c2VyIjoiYm9iIiwiYSI6Mn0'],
+    [
+      'cache:users:gIHjmANsLQRff9DO8r6fweQufwpPPa6BeC2w36rEUUc',
+      'cache:items:gIHjmANsLQRff9DO8r6fweQufwpPPa6BeC2w36rEUUc',
+    ],
+    [
+      'cache:acme01:da39a3ee5e6b4b0d3255bfef95601890afd80709',
+      'cache:acme02:0beec7b5ea3f0fdbc95d0dd47f3c5bc275da8a33',
+    ],
     ['886313e1-3b8a-5372-9b90-0c9aee199e5d', 'c74a196f-f19d-5ea9-bffd-a2742432fc9c'],
   ] as const)
     assert.ok(!same(recorded, replayed), recorded);

@@ -19,11 +19,11 @@ const PARTS = new RegExp(
     String.raw`(\b\d{4}-\d\d-\d\d[T ]${CLOCK}(?: ?(?:Z|[+-]\d\d(?::?\d\d)?))?)`,
     String.raw`(\b[A-Z][a-z]{2}, \d\d[ -]${MONTH}[ -]\d{4} \d\d:\d\d:\d\d GMT)`,
     String.raw`((?<![\w.-])[12]\d{9}(?:\d{3}|\d{6}|\d{9}|\.\d+)?(?![\w.]))`,
-    String.raw`((?<=[:.])[0-9a-z]{5,8}(?=([:.])[\w-]{27,}))`,
-    String.raw`((?<=[:.])[0-9a-z+/]{27,}={0,2}(?![\w+/=-]))`,
-    String.raw`(\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b|(?<![\w/+-])[\w-]{20,}(?![\w/+-]))`,
+    String.raw`((?<=[:.])(?=\w*[A-Z\d])[0-9a-zA-Z]{6}(?=[:.][\w-]{27,}))`,
+    String.raw`((?<=[:.])[0-9a-zA-Z+/]{27,}={0,2}(?![\w+/=-]))`,
+    String.raw`(\b[\da-fA-F]{8}-(?:[\da-fA-F]{4}-){3}[\da-fA-F]{12}\b|(?<![\w/+-])[\w-]{20,}(?![\w/+-]))`,
   ].join('|'),
-  'gi',
+  'g',
 );
 
 /** Two messages that correspond: of the recording, and of the replay. */
@@ -48,7 +48,10 @@ export function isOfTheMoment(recorded: string, replayed: string, then: Said, no
       return Math.abs(passed - (other.time - milliseconds(now.at))) <= TOLERANCE;
     }
     if (part.text.length !== other.text.length) return false;
-    if (part.kind === 'signed time') return true;
+    if (part.kind === 'signed time') {
+      const [signature, another] = [left.parts[at + 1]?.text ?? '', right.parts[at + 1]?.text ?? ''];
+      return signature !== another && [signature, another].every(isSignature);
+    }
     // A digest tells of what it was made of: another one needs another moment or id before it, in the same text.
     const before = left.parts[at - 1];
     if (before !== undefined && left.texts[at]?.length === 1 && before.text !== right.parts[at - 1]?.text)
@@ -116,6 +119,11 @@ const milliseconds = (nanoseconds: bigint): number => Number(nanoseconds / 1_000
 /** The lengths of digests from MD5 to SHA-512 in base 64, with and without what fills them up, and in hex. */
 const DIGESTS: ReadonlySet<number> = new Set([22, 24, 27, 28, 38, 40, 43, 44, 64, 86, 88]);
 const HEX_DIGESTS: ReadonlySet<number> = new Set([32, 40, 56, 64, 96, 128]);
+
+/** A digest that signs, in base 64: in hex it is a key as often as not. */
+function isSignature(word: string): boolean {
+  return isDigest(word) && /[A-Z]/.test(word) && /[g-z]/.test(word);
+}
 
 function isDigest(word: string): boolean {
   return (/^[0-9a-f]+$/i.test(word) ? HEX_DIGESTS : DIGESTS).has(word.length);
