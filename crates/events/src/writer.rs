@@ -157,13 +157,19 @@ fn fetch_ahead(next: *mut u8) {
     }
 }
 
+/// A number that all threads count up, in a line of the processor's cache that nothing else is in: else each would lose
+/// with it what it only reads.
+#[derive(Debug)]
+#[repr(align(64))]
+struct Counter(AtomicU64);
+
 /// The end of the log at which a process appends. One for each process; its threads share it.
 #[derive(Debug)]
 pub struct Writer {
     arena: Arena,
     process: AtomicU64,
     pid: AtomicU32,
-    sequence: AtomicU64,
+    sequence: Counter,
     /// Chunks of threads that ended, as index plus one.
     spares: [AtomicU32; SPARES],
 }
@@ -180,7 +186,7 @@ impl Writer {
             process: AtomicU64::new(process),
             arena,
             pid: AtomicU32::new(pid),
-            sequence: AtomicU64::new(0),
+            sequence: Counter(AtomicU64::new(0)),
             spares: [const { AtomicU32::new(0) }; SPARES],
         }
     }
@@ -207,7 +213,7 @@ impl Writer {
         let process = if process == 0 { self.arena.next_process() } else { process };
         let parent = self.process.swap(process, Ordering::Relaxed);
         self.pid.store(pid, Ordering::Relaxed);
-        self.sequence.store(0, Ordering::Relaxed);
+        self.sequence.0.store(0, Ordering::Relaxed);
         for spare in &self.spares {
             spare.store(0, Ordering::Relaxed);
         }
@@ -247,7 +253,7 @@ impl Writer {
             }
             return None;
         };
-        let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
+        let sequence = self.sequence.0.fetch_add(1, Ordering::Relaxed);
         // SAFETY: the record's bytes were claimed by this thread just now, and lie in the arena.
         unsafe {
             (*header).kind = record.kind as u8;

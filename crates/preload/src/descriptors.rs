@@ -13,6 +13,9 @@ use crate::sys;
 
 /// Entries of one leaf of the table.
 const LEAF: usize = 1024;
+/// Entries that share a line of the processor's cache. Those of neighbouring descriptors must not: different threads
+/// change them, and each would take the line from the others.
+const APART: usize = 8;
 /// Leaves: descriptors up to 1,048,575, the kernel's default for `fs.nr_open`.
 const LEAVES: usize = 1024;
 
@@ -25,6 +28,8 @@ impl Entry {
     pub(crate) const UNKNOWN: Self = Self(0);
     /// Of no interest: not a socket, or one whose two ends are the program's own.
     pub(crate) const IGNORED: Self = Self(1);
+    /// A socket of a kind that is neither recorded nor replayed ([`crate::operation::foreign`]).
+    pub(crate) const FOREIGN: Self = Self(1 | 1 << 2);
     const SOCKET: u64 = 2;
     const FILE: u64 = 3;
     const KIND: u64 = 3;
@@ -146,6 +151,12 @@ impl Entry {
     }
 }
 
+/// Where in a leaf the entry of its `number`th descriptor is.
+#[inline]
+const fn place_of(number: usize) -> usize {
+    number % (LEAF / APART) * APART + number / (LEAF / APART)
+}
+
 /// A table by descriptor, of memory that is mapped as descriptors come up.
 struct Table<T> {
     leaves: [AtomicPtr<T>; LEAVES],
@@ -161,7 +172,7 @@ impl<T> Table<T> {
     fn place(&self, fd: c_int) -> Option<(&AtomicPtr<T>, usize)> {
         let fd = fd as u32 as usize;
         let leaf = self.leaves.get(fd / LEAF)?;
-        Some((leaf, fd % LEAF))
+        Some((leaf, place_of(fd % LEAF)))
     }
 
     #[inline]
@@ -278,7 +289,7 @@ pub(crate) fn is_elsewhere(fd: c_int, connection: u64) -> bool {
         if !leaf.is_null() {
             for at in 0..LEAF {
                 // SAFETY: a leaf that is set has LEAF entries, and is never unmapped.
-                let entry = Entry(unsafe { (*leaf.add(at)).load(Ordering::Relaxed) });
+                let entry = Entry(unsafe { (*leaf.add(place_of(at))).load(Ordering::Relaxed) });
                 let followed = entry.is_socket() || entry.is_file();
                 if followed && entry.connection() == connection && base + at != fd as usize {
                     return true;
@@ -303,7 +314,7 @@ pub(crate) fn each(first: u32, last: u32, mut visit: impl FnMut(c_int)) {
                     continue;
                 }
                 // SAFETY: a leaf that is set has LEAF entries, and is never unmapped.
-                let known = unsafe { (*leaf.add(at)).load(Ordering::Relaxed) } != 0;
+                let known = unsafe { (*leaf.add(place_of(at))).load(Ordering::Relaxed) } != 0;
                 if known {
                     visit(fd as c_int);
                 }
@@ -357,6 +368,15 @@ mod tests {
         assert_eq!(entry.share().connection(), entry.connection());
         assert!(Entry::socket(true).connected(1, false).datagram());
         assert!(!Entry::IGNORED.is_socket() && !Entry::UNKNOWN.is_socket());
+        assert!(!Entry::FOREIGN.is_socket() && !Entry::FOREIGN.is_file() && Entry::FOREIGN != Entry::IGNORED);
+    }
+
+    #[test]
+    fn a_leaf_has_a_place_for_each_of_its_descriptors() {
+        let mut places: Vec<_> = (0..LEAF).map(place_of).collect();
+        assert!(places.windows(2).all(|pair| pair[0] / APART != pair[1] / APART));
+        places.sort_unstable();
+        assert!(places.iter().copied().eq(0..LEAF));
     }
 
     #[test]

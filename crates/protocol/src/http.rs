@@ -101,7 +101,7 @@ enum Found {
     Head(usize, Parsed),
 }
 
-/// The search for the end of a head: an empty line, after any empty lines before it.
+/// A head: up to an empty line, after any empty lines before it.
 #[derive(Clone, Debug, Default)]
 struct Head {
     /// Empty unless the head came in several pieces.
@@ -114,12 +114,19 @@ impl Head {
         self.buffer.is_empty()
     }
 
-    fn push(&mut self, bytes: &[u8], parse: fn(&[u8]) -> Option<Parsed>) -> Found {
+    fn push(&mut self, bytes: &[u8], parse: fn(&[u8]) -> Option<(usize, Parsed)>) -> Found {
         let mut begin = 0;
         if self.buffer.is_empty() {
             begin = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
         }
         let rest = bytes.get(begin..).unwrap_or_default();
+        // Mostly it is whole and well formed, and need not be looked through for its end.
+        if self.buffer.is_empty()
+            && self.line == Line::Inside
+            && let Some((length, parsed)) = parse(rest).filter(|(length, _)| *length <= HEAD_MAX)
+        {
+            return Found::Head(begin + length, parsed);
+        }
         let Some(length) = self.line.find_empty(rest) else {
             if self.buffer.len() + rest.len() > HEAD_MAX {
                 return Found::Invalid;
@@ -141,7 +148,7 @@ impl Head {
             parsed
         };
         match parsed {
-            Some(parsed) => Found::Head(begin + length, parsed),
+            Some((_, parsed)) => Found::Head(begin + length, parsed),
             None => Found::Invalid,
         }
     }
@@ -184,16 +191,17 @@ impl Line {
     }
 }
 
-fn parse_request(head: &[u8]) -> Option<Parsed> {
+/// A request's head that the bytes begin with, and its length; `None` if it is not whole, or not well formed.
+fn parse_request(head: &[u8]) -> Option<(usize, Parsed)> {
     let mut few = [const { MaybeUninit::uninit() }; HEADERS];
     let mut request = httparse::Request::new(&mut []);
     match request.parse_with_uninit_headers(head, &mut few) {
-        Ok(httparse::Status::Complete(_)) => request_head(&request),
+        Ok(httparse::Status::Complete(length)) => Some((length, request_head(&request)?)),
         Err(httparse::Error::TooManyHeaders) => {
             let mut many = alloc::vec![httparse::EMPTY_HEADER; HEADERS_MAX];
             let mut request = httparse::Request::new(&mut many);
             match request.parse(head) {
-                Ok(httparse::Status::Complete(_)) => request_head(&request),
+                Ok(httparse::Status::Complete(length)) => Some((length, request_head(&request)?)),
                 _ => None,
             }
         }
@@ -219,17 +227,18 @@ fn request_head(request: &httparse::Request<'_, '_>) -> Option<Parsed> {
     Some(Parsed { body, expected, status: 0 })
 }
 
-fn parse_response(head: &[u8]) -> Option<Parsed> {
+/// The same of a response.
+fn parse_response(head: &[u8]) -> Option<(usize, Parsed)> {
     let mut few = [const { MaybeUninit::uninit() }; HEADERS];
     let mut response = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
     match config.parse_response_with_uninit_headers(&mut response, head, &mut few) {
-        Ok(httparse::Status::Complete(_)) => response_head(&response),
+        Ok(httparse::Status::Complete(length)) => Some((length, response_head(&response)?)),
         Err(httparse::Error::TooManyHeaders) => {
             let mut many = alloc::vec![httparse::EMPTY_HEADER; HEADERS_MAX];
             let mut response = httparse::Response::new(&mut many);
             match response.parse(head) {
-                Ok(httparse::Status::Complete(_)) => response_head(&response),
+                Ok(httparse::Status::Complete(length)) => Some((length, response_head(&response)?)),
                 _ => None,
             }
         }

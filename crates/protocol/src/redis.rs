@@ -245,7 +245,15 @@ impl Scanner {
             let complete = match &mut self.state {
                 State::Marker => {
                     at += 1;
-                    self.begin::<REQUEST>(byte)?
+                    let complete = self.begin::<REQUEST>(byte)?;
+                    if let State::Number { marker, .. } = self.state
+                        && let Some((value, length)) = short_number(bytes.get(at..).unwrap_or_default())
+                    {
+                        at += length;
+                        self.number(marker, value, false)?
+                    } else {
+                        complete
+                    }
                 }
                 State::Number { marker, value, digits, negative } => {
                     at += 1;
@@ -469,6 +477,21 @@ impl Scanner {
         self.pending = self.pending.saturating_sub(1);
         self.pending == 0 && self.outer.is_empty()
     }
+}
+
+/// The number that a line begins and ends with, and the bytes of that line, where both are short and all there: nearly
+/// always, and then it need not go digit by digit through the states.
+#[inline]
+fn short_number(line: &[u8]) -> Option<(u64, usize)> {
+    let mut value = 0;
+    for (at, &byte) in line.iter().enumerate().take(8) {
+        match byte {
+            b'0'..=b'9' => value = value * 10 + u64::from(byte - b'0'),
+            b'\r' if at > 0 && line.get(at + 1) == Some(&b'\n') => return Some((value, at + 2)),
+            _ => return None,
+        }
+    }
+    None
 }
 
 #[cfg(test)]

@@ -18,6 +18,8 @@ use std::sync::Arc;
 
 /// A session whose protocol does not tell where its response ends is over when so long nothing came.
 const QUIET: u64 = 700_000_000;
+/// Nanoseconds of a second.
+const SECOND: u64 = 1_000_000_000;
 /// An answered session waits for the answers of its talks no longer than this.
 const TALK_MAX: u64 = 30_000_000_000;
 
@@ -34,6 +36,8 @@ pub(super) struct World {
     /// Answered sessions, by when to look at them again.
     waiting: VecDeque<(u64, Key)>,
     numbers: u64,
+    /// The second of the last session id, and its digits: the next one is mostly of the same.
+    second: (u64, String),
     /// How many connections lack bytes.
     pub(super) gaps: u64,
     /// Where connections came in that are encrypted.
@@ -64,6 +68,7 @@ impl World {
             delivered: VecDeque::new(),
             waiting: VecDeque::new(),
             numbers: 0,
+            second: (0, String::new()),
             gaps: 0,
             encrypted: BTreeSet::new(),
             scratch: Vec::new(),
@@ -76,7 +81,12 @@ impl World {
         id.clear();
         // In room for any number of 64 bits; the time has 19 digits until the year 2286.
         id.reserve(20 + self.recorder.len() + 20);
-        push_digits(id, time, 19);
+        let (second, rest) = (time / SECOND, time % SECOND);
+        if second != self.second.0 || self.second.1.is_empty() {
+            self.second = (second, format!("{second:010}"));
+        }
+        id.push_str(&self.second.1);
+        push_digits(id, rest, 9);
         id.push_str(&self.recorder);
         push_digits(id, self.numbers, 1);
     }
