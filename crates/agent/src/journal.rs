@@ -29,8 +29,10 @@ const BASE_MAX: usize = 8 << 20;
 const MEMORY: usize = HEAD + CAPACITY + 2 * BASE_MAX;
 /// Bytes of the page before it.
 const HEAD: usize = 4096;
-/// Bytes of an entry before its payload.
-const ENTRY: usize = 88;
+/// Words of an entry before its payload.
+const WORDS: usize = 9;
+/// Bytes of them.
+const ENTRY: usize = 8 * WORDS;
 
 const EVENT: u8 = 1;
 const PARKED: u8 = 2;
@@ -103,21 +105,18 @@ impl<'a> Entry<'a> {
         let size = self.size();
         let to = to.get_mut(..size)?;
         let payload = self.payload();
-        let mut words = [0u64; ENTRY / 8];
-        let mut tag = [0u8; 8];
-        tag[0] = match *self {
+        let mut words = [0u64; WORDS];
+        let tag = match *self {
             Self::Event(event) | Self::Known(event) => {
-                tag[1] = event.kind as u8;
-                tag[2] = event.source as u8;
-                [tag[4], tag[5]] = event.flags.to_le_bytes();
+                words[0] = u64::from(event.kind as u8) << 40 | u64::from(event.source as u8) << 48;
+                words[1] = u64::from(event.flags) | u64::from(event.fd as u32) << 32;
                 words[2] = event.process;
                 words[3] = u64::from(event.pid) | u64::from(event.tid) << 32;
                 words[4] = event.context;
                 words[5] = event.sequence;
                 words[6] = event.time;
                 words[7] = event.connection;
-                words[8] = u64::from(event.fd as u32);
-                words[9] = event.result as u64;
+                words[8] = event.result as u64;
                 if matches!(self, Self::Event(_)) { EVENT } else { KNOWN }
             }
             Self::Parked { process, tid, now } => {
@@ -144,35 +143,34 @@ impl<'a> Entry<'a> {
                 BASE
             }
         };
-        words[0] = size as u64 | (payload.len() as u64) << 32;
-        words[1] = u64::from_le_bytes(tag);
-        for (place, word) in to.chunks_exact_mut(8).zip(words) {
-            place.copy_from_slice(&word.to_le_bytes());
-        }
-        to.get_mut(ENTRY..ENTRY + payload.len())?.copy_from_slice(payload);
+        words[0] |= payload.len() as u64 | u64::from(tag) << 32;
+        let (head, rest) = to.split_first_chunk_mut::<ENTRY>()?;
+        head.copy_from_slice(words.map(u64::to_le_bytes).as_flattened());
+        rest.get_mut(..payload.len())?.copy_from_slice(payload);
         Some(size)
     }
 
     /// The entry at the beginning of `bytes`, and its size. `None` if there is none, or not all of it.
     pub fn decode(bytes: &'a [u8]) -> Option<(Self, usize)> {
-        let mut words = [0u64; ENTRY / 8];
-        let head = bytes.get(..ENTRY)?;
-        for (word, place) in words.iter_mut().zip(head.chunks_exact(8)) {
-            *word = u64::from_le_bytes(place.try_into().ok()?);
+        let head = bytes.first_chunk::<ENTRY>()?;
+        let mut words = [0u64; WORDS];
+        for (word, place) in words.iter_mut().zip(head.as_chunks::<8>().0) {
+            *word = u64::from_le_bytes(*place);
         }
-        let (size, length) = ((words[0] & 0xffff_ffff) as usize, (words[0] >> 32) as usize);
-        if size != (ENTRY + length + 7) & !7 || bytes.len() < size {
+        let length = words[0] as u32 as usize;
+        let [.., tag, kind, source, _] = words[0].to_le_bytes();
+        let (process, tid, now) = (words[2], (words[3] >> 32) as u32, words[6]);
+        let payload = bytes.get(ENTRY..)?.get(..length)?;
+        let size = (ENTRY + length + 7) & !7;
+        if bytes.len() < size {
             return None;
         }
-        let [tag, kind, source, _, f0, f1, ..] = words[1].to_le_bytes();
-        let (process, tid, now) = (words[2], (words[3] >> 32) as u32, words[6]);
-        let payload = bytes.get(ENTRY..ENTRY + length)?;
         let entry = match tag {
             EVENT | KNOWN => {
                 let event = Event {
                     kind: EventKind::from_u8(kind)?,
                     source: Source::from_u8(source)?,
-                    flags: u16::from_le_bytes([f0, f1]),
+                    flags: words[1] as u16,
                     process,
                     pid: words[3] as u32,
                     tid,
@@ -180,8 +178,8 @@ impl<'a> Entry<'a> {
                     sequence: words[5],
                     time: words[6],
                     connection: words[7],
-                    fd: words[8] as u32 as i32,
-                    result: words[9] as i64,
+                    fd: (words[1] >> 32) as u32 as i32,
+                    result: words[8] as i64,
                     payload,
                 };
                 if tag == EVENT { Self::Event(event) } else { Self::Known(event) }

@@ -30,9 +30,8 @@ pub(crate) use written::occurred_at;
 
 /// How long a delivered session may wait before it is written.
 pub const FLUSH_AFTER: Duration = Duration::from_millis(100);
-/// How many bytes of sessions are gathered before they are written at once: few enough that they are still in the
-/// processor's cache, and leave room there for what the program uses.
-const FLUSH_AT: usize = 64 << 10;
+/// How many bytes of sessions are gathered before they are written at once.
+const FLUSH_AT: usize = 256 << 10;
 
 /// Why a recording can't begin.
 #[derive(Debug, thiserror::Error)]

@@ -88,6 +88,8 @@ struct Process {
     next: u64,
     /// Seen and not delivered, by sequence number.
     staged: Vec<Staged>,
+    /// Kept for its memory.
+    places: Vec<Option<Staged>>,
     /// Since when `next` has been missing while later ones were there; 0 if it is not.
     missing_since: u64,
     /// Since when the oldest event that is left is younger than the horizon; 0 if it is not.
@@ -476,6 +478,38 @@ fn earliest_under_way(arena: &Arena, process: &Process, now: u64) -> u64 {
     calls.min().unwrap_or(u64::MAX)
 }
 
+/// Puts records in order of their sequence numbers. A process counts without leaving out any, so that nearly always each
+/// number tells its record's place. `places` is kept for its memory.
+fn put_in_order(staged: &mut Vec<Staged>, places: &mut Vec<Option<Staged>>) {
+    if staged.is_sorted_by_key(|entry| entry.sequence) {
+        return;
+    }
+    if place(staged, places).is_some() {
+        staged.clear();
+        staged.extend(places.iter().flatten());
+    } else {
+        // Unstable: no two have the same number, and a stable sort would allocate each time.
+        staged.sort_unstable_by_key(|entry| entry.sequence);
+    }
+    places.clear();
+}
+
+/// Puts each record in its place. `None` if there are many more places than records, or two for one, as only a log that
+/// is broken has.
+fn place(staged: &[Staged], places: &mut Vec<Option<Staged>>) -> Option<()> {
+    let first = staged.iter().map(|entry| entry.sequence).min()?;
+    let last = staged.iter().map(|entry| entry.sequence).max()?;
+    let count = usize::try_from(last - first).ok().filter(|count| count / 2 <= staged.len())?;
+    places.resize(count + 1, None);
+    for entry in staged {
+        let place = places.get_mut((entry.sequence - first) as usize)?;
+        if place.replace(*entry).is_some() {
+            return None;
+        }
+    }
+    Some(())
+}
+
 /// Moves to `ready` what of a process can be delivered, in order of sequence.
 fn make_ready(
     arena: &Arena,
@@ -489,8 +523,7 @@ fn make_ready(
     if process.staged.is_empty() {
         return;
     }
-    // Unstable: no two have the same number, and a stable sort would allocate each time.
-    process.staged.sort_unstable_by_key(|staged| staged.sequence);
+    put_in_order(&mut process.staged, &mut process.places);
     busy.clear();
     let mut staged = core::mem::take(&mut process.staged);
     let mut waiting = false;
@@ -580,4 +613,30 @@ fn read<'a>(arena: &'a Arena, ready: &Ready) -> Option<Event<'a>> {
         result: header.result,
         payload,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn records_are_put_in_order(
+            first in prop_oneof![Just(0), Just(u64::MAX - 100), any::<u64>()],
+            numbers in prop::collection::vec(0..60u64, 0..60),
+            far in prop::option::of(any::<u64>()),
+        ) {
+            let numbers = numbers.iter().map(|number| first.saturating_add(*number)).chain(far);
+            let mut staged: Vec<_> = numbers
+                .map(|sequence| Staged { sequence, chunk: 0, offset: 0, under_way: None })
+                .collect();
+            let mut wanted: Vec<_> = staged.iter().map(|entry| entry.sequence).collect();
+            wanted.sort_unstable();
+            let mut places = Vec::new();
+            put_in_order(&mut staged, &mut places);
+            prop_assert!(places.is_empty());
+            prop_assert_eq!(staged.iter().map(|entry| entry.sequence).collect::<Vec<_>>(), wanted);
+        }
+    }
 }
