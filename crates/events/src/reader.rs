@@ -370,19 +370,21 @@ fn header(arena: &Arena, index: u32, offset: u32) -> Option<&RecordHeader> {
     Some(unsafe { &*arena.chunk(index).add(offset as usize).cast::<RecordHeader>() })
 }
 
-/// The word of the record at `offset`, if it is that of a record that fits into the chunk.
-fn word(arena: &Arena, index: u32, offset: u32) -> Option<u32> {
-    let word = header(arena, index, offset)?.word.load(Ordering::Acquire);
+/// The head of the record at `offset`, and its word, if it is one that fits into the chunk.
+#[inline]
+fn record(arena: &Arena, index: u32, offset: u32) -> Option<(&RecordHeader, u32)> {
+    let header = header(arena, index, offset)?;
+    let word = header.word.load(Ordering::Acquire);
     let size = length(word);
     let fits = size as usize >= RECORD_HEADER_SIZE
         && size.is_multiple_of(8)
         && u64::from(offset) + u64::from(size) <= u64::from(arena.chunk_size());
-    (word != 0 && fits).then_some(word)
+    (word != 0 && fits).then_some((header, word))
 }
 
 /// Whether there is a record at `offset`.
 fn more(arena: &Arena, index: u32, offset: u32) -> bool {
-    word(arena, index, offset).is_some()
+    record(arena, index, offset).is_some()
 }
 
 /// Looks at a chunk for records that were not seen before, and at those that were not complete.
@@ -398,7 +400,8 @@ fn scan_chunk(
     if !chunk.claimed.is_empty() {
         let mut claimed = core::mem::take(&mut chunk.claimed);
         claimed.retain(|&(offset, since)| {
-            if stage(arena, index, offset, chunk, process, known, now) {
+            let seen = record(arena, index, offset);
+            if seen.is_none_or(|seen| stage(seen, (index, offset), chunk, process, known, now)) {
                 return false;
             }
             let given_up = process.ended || gone_on(arena, index, chunk.cursor, offset, now, since);
@@ -407,16 +410,16 @@ fn scan_chunk(
         });
         chunk.claimed = claimed;
     }
-    while let Some(word) = word(arena, index, chunk.cursor) {
+    while let Some(seen) = record(arena, index, chunk.cursor) {
         let offset = chunk.cursor;
-        if !stage(arena, index, offset, chunk, process, known, now) {
+        if !stage(seen, (index, offset), chunk, process, known, now) {
             if process.ended {
                 *unfinished += 1;
             } else {
                 chunk.claimed.push((offset, now));
             }
         }
-        chunk.cursor = offset + length(word);
+        chunk.cursor = offset + length(seen.1);
     }
 }
 
@@ -425,22 +428,20 @@ fn gone_on(arena: &Arena, index: u32, cursor: u32, offset: u32, now: u64, since:
     if now.saturating_sub(since) < GIVE_UP {
         return false;
     }
-    let behind = word(arena, index, offset).map_or(cursor, |word| offset + length(word));
+    let behind = record(arena, index, offset).map_or(cursor, |(_, word)| offset + length(word));
     cursor > behind || arena.chunk_header(index).sealed.load(Ordering::Acquire) != 0
 }
 
-/// Stages the record at `offset` if it is complete. False if it is still being written.
+/// Stages a record (its head, and its word) at its place if it is complete. False if it is still being written.
+#[inline]
 fn stage(
-    arena: &Arena,
-    index: u32,
-    offset: u32,
+    (header, word): (&RecordHeader, u32),
+    (index, offset): (u32, u32),
     chunk: &mut Chunk,
     process: &mut Process,
     known: &BTreeSet<(u64, u64)>,
     now: u64,
 ) -> bool {
-    let Some(word) = word(arena, index, offset) else { return true };
-    let Some(header) = header(arena, index, offset) else { return true };
     match state(word) {
         CLAIMED => return false,
         INTENT | COMMITTED | VOID => {}
