@@ -6,7 +6,7 @@ import { Failure, main, run } from './lib/run.mjs';
 import { build } from './build.mjs';
 
 const DEFAULT_ROUNDS = 300;
-const files = ['survival', 'endurance', 'limits', 'transparency'];
+const files = ['survival', 'endurance', 'limits', 'transparency', 'cpython'];
 
 await main(async ([text = DEFAULT_ROUNDS]) => {
   const rounds = Number(text);

@@ -7,6 +7,7 @@ import { koala } from './support/koala.ts';
 import { lacking } from './support/needs.ts';
 import { compiled } from './support/programs.ts';
 import { readManifest, readRaw } from './support/recording.ts';
+import { replayed } from './support/replayed.ts';
 import { startUpstream } from './support/servers.ts';
 import { Running, temporaryFolder } from './support/system.ts';
 
@@ -33,3 +34,24 @@ for (const [way, what, gap] of [
     assert.match(received.toString(), /answer to \/deep$/);
   });
 }
+
+test(
+  'an extension with a libc of its own is told of, and reaches nobody in a replay',
+  { skip: lacking('gcc') },
+  async (t) => {
+    let asked = 0;
+    const upstream = await startUpstream(t, () => {
+      asked += 1;
+      return { body: 'answer' };
+    });
+    const extension = compiled('extension', 'gcc', '-shared', '-fPIC');
+    const program = [compiled('loading'), extension, String(upstream.port), '/apart', 'apart'];
+    const to = join(await temporaryFolder(t), 'recording');
+    const recorded = await koala(t, ['record', '--to', to, '--', ...program]);
+    assert.match(recorded.stdout, /^[1-9]\d* bytes\n$/, recorded.stderr);
+    assert.match(recorded.stderr, /NOT COVERED: \S*loading\S*: it loads libraries with a libc of their own/);
+    assert.equal(asked, 1);
+    const { stdout } = await replayed(t, program);
+    assert.deepEqual({ stdout, asked }, { stdout: '-1 bytes\n', asked: 1 });
+  },
+);

@@ -263,51 +263,49 @@ async function memoryGroup(t: TestContext, bytes: number): Promise<{ group: stri
   return 'needs a memory group (root)';
 }
 
-test('a program with little memory is not ended for the log that fills up', { skip }, async (t) => {
-  const made = await memoryGroup(t, 40 << 20);
-  if (typeof made === 'string') {
-    t.skip(made);
-    return;
-  }
-  const { library, to } = await installed(t);
-  const redis = await startRedis(t, { large: 'x'.repeat(4000) });
-  const port = await freePort();
-  // All are in the group: the program, the agent that the library starts, and its standby.
-  const running = new Running(
-    t,
-    'sh',
-    [
-      '-c',
-      `echo $$ > ${made.group}/cgroup.procs && LD_PRELOAD=${library} exec "$@"`,
-      'sh',
-      compiled('threaded'),
-      String(port),
-      String(redis.port),
-    ],
-    { KOALA_RECORD_TO_DIR: to },
+for (const alone of [false, true]) {
+  const whose = alone ? 'of its own, and the agent in another group' : 'together with the agent';
+  test(
+    `a program with little memory ${whose} is not ended for the log that fills up`,
+    { skip },
+    async (t) => {
+      const made = await memoryGroup(t, alone ? 24 << 20 : 40 << 20);
+      if (typeof made === 'string') {
+        t.skip(made);
+        return;
+      }
+      const { library, to } = await installed(t);
+      const redis = await startRedis(t, { large: 'x'.repeat(4000) });
+      const port = await freePort();
+      const program = [compiled('threaded'), String(port), String(redis.port)];
+      const moved = `echo $$ > ${made.group}/cgroup.procs && `;
+      const running = alone
+        ? shell(t, 'exec "$@"', recorder(to, ['sh', '-c', `${moved} exec "$@"`, 'sh', ...program]))
+        : // The library starts the agent, and that its standby, in the same group.
+          shell(t, `${moved} LD_PRELOAD=${library} exec "$@"`, program, { KOALA_RECORD_TO_DIR: to });
+      await running.listening(port);
+      const client = await Client.connect(port);
+      await client.http('GET', '/large');
+      await until('an agent with a standby', async () => (await agents(to)).length === 2);
+      const all = await agents(to);
+      for (const { pid } of all) process.kill(pid, 'SIGSTOP');
+      // More than twice as much as the log has room for elsewhere.
+      for (let request = 0; request < 20_000; request += 1) {
+        const { response } = await client.http('GET', '/large');
+        assert.equal(parts(response).status, 200);
+      }
+      for (const { pid } of all) process.kill(pid, 'SIGCONT');
+      client.close();
+      const ended = await finish(running, port);
+      assert.deepEqual({ code: ended.code, stdout: ended.stdout }, { code: 0, stdout: 'served 20001\n' });
+      await until('the end of the agent', async () => (await agents(to)).length === 0);
+      const { Sessions, NotAdmitted, Lost } = await readManifest(to);
+      assert.ok(Number(NotAdmitted) > 0, 'the log was full');
+      const lost = (Lost as { Sessions: number }).Sessions;
+      assert.equal(Number(Sessions) + Number(NotAdmitted) + lost, 20_001);
+    },
   );
-  await running.listening(port);
-  const client = await Client.connect(port);
-  await client.http('GET', '/large');
-  await until('an agent with a standby', async () => (await agents(to)).length === 2);
-  const all = await agents(to);
-  for (const { pid } of all) process.kill(pid, 'SIGSTOP');
-  // More than twice as much as the log has room for elsewhere.
-  for (let request = 0; request < 20_000; request += 1) {
-    const { response } = await client.http('GET', '/large');
-    assert.equal(parts(response).status, 200);
-  }
-  for (const { pid } of all) process.kill(pid, 'SIGCONT');
-  client.close();
-  process.kill(running.pid, 'SIGTERM');
-  const ended = await running.end();
-  assert.deepEqual({ code: ended.code, stdout: ended.stdout }, { code: 0, stdout: 'served 20001\n' });
-  await until('the end of the agent', async () => (await agents(to)).length === 0);
-  const { Sessions, NotAdmitted, Lost } = await readManifest(to);
-  assert.ok(Number(NotAdmitted) > 0, 'the log was full');
-  const lost = (Lost as { Sessions: number }).Sessions;
-  assert.equal(Number(Sessions) + Number(NotAdmitted) + lost, 20_001);
-});
+}
 
 /** Limits the agent and its standby. */
 async function limit(to: string, option: string): Promise<void> {

@@ -1,5 +1,6 @@
 // LD_PRELOAD and an environment variable are enough: the library starts the agent, and the program does not notice.
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -7,13 +8,13 @@ import { Client, parts } from './support/client.ts';
 import { agents } from './support/koala.ts';
 import { installed } from './support/library.ts';
 import { assertRecorded, load } from './support/load.ts';
-import { lacking } from './support/needs.ts';
+import { findCommand, lacking } from './support/needs.ts';
 import { compiled } from './support/programs.ts';
 import { readManifest, requestSessions } from './support/recording.ts';
 import { startRedis } from './support/servers.ts';
 import { freePort, Running, until } from './support/system.ts';
 
-const skip = lacking('gcc', 'redis-server');
+const skip = lacking('gcc', 'redis-server', 'python3');
 
 const gone = (to: string): Promise<unknown> =>
   until('the end of the agent', async () => (await agents(to)).length === 0);
@@ -42,6 +43,79 @@ test('a program under LD_PRELOAD alone is recorded whole', { skip }, async (t) =
   const manifest = await readManifest(to);
   assert.deepEqual(manifest['Command'], program);
   assert.equal(typeof manifest['FinishedAt'], 'string');
+});
+
+/** Why no process can be the first of a namespace here; `false` where one can. */
+function lackingNamespaces(): string | false {
+  const missing = skip || (findCommand('unshare') === undefined && 'needs unshare');
+  if (missing) return missing;
+  try {
+    execFileSync('unshare', ['--pid', '--fork', '--mount-proc', 'true'], { stdio: 'ignore' });
+    return false;
+  } catch {
+    return 'needs leave to make process namespaces (root)';
+  }
+}
+
+test(
+  'the first process of a namespace, under LD_PRELOAD alone, whose end is that of the agent',
+  { skip: lackingNamespaces() },
+  async (t) => {
+    const { library, to } = await installed(t);
+    const redis = await startRedis(t);
+    const port = await freePort();
+    const covered = ['env', `LD_PRELOAD=${library}`, `KOALA_RECORD_TO_DIR=${to}`];
+    const program = [compiled('threaded'), String(port), String(redis.port)];
+    const args = ['--pid', '--fork', '--mount-proc', '--kill-child=SIGKILL', ...covered, ...program];
+    const running = new Running(t, 'unshare', args);
+    await running.listening(port);
+    const children = await readFile(`/proc/${running.pid}/task/${running.pid}/children`, 'latin1');
+    const { ledgers, stop, over } = load(port, 4);
+    await until('a load', async () => ledgers.every(({ length }) => length > 20));
+    stop();
+    await over;
+    process.kill(Number.parseInt(children, 10), 'SIGTERM');
+    const { code, stderr } = await running.end();
+    assert.deepEqual({ code, stderr }, { code: 0, stderr: '' });
+    await gone(to);
+    await assertRecorded(to, ledgers, { killed: false });
+    assert.equal(typeof (await readManifest(to))['FinishedAt'], 'string');
+  },
+);
+
+/** Accepts connections, and starts `cat` for each, with it as its standard input and output, as inetd does. */
+const inetd = `
+import os, socket, subprocess, sys
+env = dict(os.environ, LD_PRELOAD=sys.argv[1], KOALA_RECORD_TO_DIR=sys.argv[2])
+with socket.socket() as listener:
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    for number in range(3):
+        client = socket.create_connection(listener.getsockname())
+        accepted, _ = listener.accept()
+        cat = subprocess.Popen(["cat"], stdin=accepted, stdout=accepted, env=env)
+        accepted.close()
+        for text in (b"hello %d" % number, b"and again"):
+            client.sendall(text)
+            assert client.recv(100) == text
+        client.close()
+        assert cat.wait() == 0
+`;
+
+test('a program that is started for a connection by one that is not recorded', { skip }, async (t) => {
+  const { library, to } = await installed(t);
+  const { code, stderr } = await new Running(t, 'python3', ['-c', inetd, library, to]).end();
+  assert.deepEqual({ code, stderr }, { code: 0, stderr: '' });
+  await gone(to);
+  const sessions = await requestSessions(to);
+  assert.deepEqual(
+    sessions.map(({ request, response }) => [request, response]),
+    ['hello 0', 'hello 1', 'hello 2'].flatMap((text) => [
+      [text, text],
+      ['and again', 'and again'],
+    ]),
+  );
+  assert.equal((await readManifest(to))['Gaps'], 0);
 });
 
 test('processes that need an agent at the same instant get one', { skip }, async (t) => {

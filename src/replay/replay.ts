@@ -124,6 +124,7 @@ class Run {
   /** Aborted when no process of the program is left, or when the run has ended. */
   readonly over = new AbortController();
   readonly problems: string[] = [];
+  readonly warnings: string[] = [];
   /** Calls that the program made outside any session. */
   bootCalls = 0;
   readonly #options: ReplayOptions;
@@ -234,8 +235,9 @@ class Run {
 
   /** What the program asked outside any session is compared too: a call that nothing answered is a new one. */
   async #judgeBoot(): Promise<void> {
-    const { BootCalls, BootUnmatched } = await this.#agent.control.status();
+    const { BootCalls, BootUnmatched, NotCovered } = await this.#agent.control.status();
     this.bootCalls = BootCalls;
+    for (const { Program, Reason } of NotCovered) this.warnings.push(`not covered: ${Program}: ${Reason}`);
     for (const { Peer, Request, Reason } of BootUnmatched) {
       if (this.#noise(`boot.${Peer}`)) continue;
       const said = show(new TextEncoder().encode(Request));
@@ -306,7 +308,7 @@ function conclude(
     Sessions: sessions,
     Skipped: plan.skipped,
     Problems: all,
-    Warnings: plan.warnings,
+    Warnings: [...plan.warnings, ...run.warnings],
     Counts: {
       Passed: passed,
       Failed: sessions.length - passed,

@@ -17,7 +17,7 @@ const skip = lackingAny('gcc');
 const whole = (
   'send sendto write writev sendmsg sendmmsg sendfile receive recvmmsg peek ' +
   'system-call reuse dup fork exec shell rights half reset nonblocking fast-open zero-copy threads ' +
-  'unix mapped unclosed vfork spawn dprintf splice stdio stdio-unbuffered'
+  'unix mapped unclosed vfork spawn dprintf splice stdio stdio-unbuffered drained'
 ).split(' ');
 
 /** Of what the recording may say only that it lacks bytes. */

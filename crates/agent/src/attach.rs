@@ -21,7 +21,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::logger::Logger;
-use crate::memory::SharedArena;
+use crate::memory::{self, SharedArena};
 use crate::processes::{self, NotCovered, Processes};
 
 /// How both messages begin: a name and a version.
@@ -153,6 +153,9 @@ async fn hand_over(
         return Err(AttachError::User(peer.uid()));
     }
     let pid = u32::from_le_bytes([p0, p1, p2, p3]);
+    if let Some(size) = peer.pid().and_then(memory::size_elsewhere) {
+        arena.arena().limit(size);
+    }
     let number = arena.arena().next_process();
     // Before the answer: from then on the process may live and die by the log.
     processes.attached(number, pid, peer.pid());

@@ -21,9 +21,27 @@ const SHARE: u64 = 8;
 /// memory: where the group of processes that koala runs in may have little (a container, mostly that of the program),
 /// the log takes a small part of it, and an overload is sessions that are not admitted, and not the program's end.
 pub fn default_size() -> usize {
-    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    size_for(&groups("self").unwrap_or_default())
+}
+
+/// The size for a process that is in another group than this one, which may be a narrower one: what it writes counts
+/// there. `None` if it is in the same one, or that can't be told.
+pub fn size_elsewhere(pid: i32) -> Option<usize> {
+    let theirs =
+        groups(&pid.to_string()).filter(|theirs| groups("self").is_some_and(|own| own != *theirs))?;
+    Some(size_for(&theirs))
+}
+
+/// The memory groups of a process, in the words of `/proc/PID/cgroup`; of groups that limit other things it says nothing.
+fn groups(process: &str) -> Option<String> {
+    let all = fs::read_to_string(format!("/proc/{process}/cgroup")).ok()?;
+    let limiting = all.lines().filter(|line| limits(line).next().is_some());
+    Some(limiting.collect::<Vec<_>>().join("\n"))
+}
+
+fn size_for(groups: &str) -> usize {
     let limit =
-        limits(&groups).filter_map(|file| fs::read_to_string(file).ok()?.trim().parse::<u64>().ok()).min();
+        limits(groups).filter_map(|file| fs::read_to_string(file).ok()?.trim().parse::<u64>().ok()).min();
     size_within(limit)
 }
 

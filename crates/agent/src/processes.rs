@@ -12,6 +12,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use koala_events::Event;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open, test_kill_process};
@@ -97,6 +98,10 @@ pub struct NotCovered {
 impl NotCovered {
     /// What the event log tells of the program of this path (`EventKind::Fork`).
     pub fn told(program: &[u8], why: i64) -> Self {
+        let program = String::from_utf8_lossy(program).into_owned();
+        if why >= Event::SOCKETS_NOT_COVERED {
+            return Self { program, reason: sockets_not_covered(why - Event::SOCKETS_NOT_COVERED) };
+        }
         let reason = match why {
             1 => "it gets privileges by its file, and the system lets no library into it",
             2 => "it is statically linked, so that nothing can be preloaded into it; link it dynamically",
@@ -105,10 +110,31 @@ impl NotCovered {
                  (LD_PRELOAD=$(gcc -print-file-name=libasan.so)), and koala's library comes behind it"
             }
             4 => "it is built for another processor than koala's library",
+            5 => {
+                "it loads libraries with a libc of their own (dlmopen): what those do is not recorded, and in a \
+                 replay they are loaded beside the program"
+            }
             _ => "koala's library can't be loaded into it",
         };
-        Self { program: String::from_utf8_lossy(program).into_owned(), reason: reason.to_owned() }
+        Self { program, reason: reason.to_owned() }
     }
+}
+
+/// Why sockets of an address family and a type (socket(2), the numbers of Linux) are not covered.
+fn sockets_not_covered(kind: i64) -> String {
+    let sockets = match (kind / 16, kind % 16) {
+        (1, _) => {
+            return "it uses unix sockets that keep messages apart (SOCK_SEQPACKET): a replay does not connect \
+                    them"
+                .to_owned();
+        }
+        (2 | 10, 3) => "raw sockets (SOCK_RAW)".to_owned(),
+        (2 | 10, _) => "sockets of another protocol than TCP and UDP".to_owned(),
+        (17, _) => "packet sockets (AF_PACKET)".to_owned(),
+        (40, _) => "sockets of virtual machines (AF_VSOCK)".to_owned(),
+        (family, _) => format!("sockets of address family {family}"),
+    };
+    format!("it uses {sockets}: what crosses them is not recorded, and a replay refuses them")
 }
 
 /// So many are told of: who runs thousands of them has understood.
@@ -275,7 +301,8 @@ impl Processes {
     }
 
     /// The numbers of those that are dead: of those in `seen` (numbers, and ids as they see themselves) and of all
-    /// others that were ever told of. They are forgotten.
+    /// others that were ever told of. They are forgotten. The youngest come first: of several that have died since it was
+    /// last asked, the parent has mostly outlived its child, and what it ended is still to be told of the parent's doings.
     pub fn gone(&self, seen: impl Iterator<Item = (u64, u32)>) -> Vec<u64> {
         let mut watches = self.watches();
         for (number, pid) in seen {
@@ -295,6 +322,7 @@ impl Processes {
             }
             alive
         });
+        gone.reverse();
         gone
     }
 
@@ -481,7 +509,7 @@ mod tests {
     #[test]
     fn nobody_is_not_alive() {
         let processes = Processes::default();
-        assert_eq!(processes.gone([(1, 0), (2, u32::MAX)].into_iter()), [1, 2]);
+        assert_eq!(processes.gone([(1, 0), (2, u32::MAX)].into_iter()), [2, 1]);
     }
 
     #[test]

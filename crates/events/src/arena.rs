@@ -55,6 +55,8 @@ struct Header {
     blocks: AtomicU32,
     /// Of 2^32 sessions, how many the sample leaves out.
     left_out: AtomicU32,
+    /// So many of the last chunks are not to be used.
+    withheld: AtomicU32,
     /// Sessions that were decided on.
     decided: AtomicU64,
     not_admitted: AtomicU64,
@@ -212,6 +214,7 @@ impl Arena {
             used: AtomicU32::new(0),
             blocks: AtomicU32::new(0),
             left_out: AtomicU32::new(0),
+            withheld: AtomicU32::new(0),
             decided: AtomicU64::new(0),
             not_admitted: AtomicU64::new(0),
             not_sampled: AtomicU64::new(0),
@@ -328,9 +331,21 @@ impl Arena {
         self.header().blocks.load(Ordering::Relaxed) != 0
     }
 
+    /// Lets the log take no more than so many bytes of memory, rounded up to a chunk. What was allowed once is not
+    /// extended.
+    pub fn limit(&self, bytes: usize) {
+        let allowed = bytes.div_ceil(self.chunk_size as usize).clamp(1, self.chunk_count as usize);
+        self.header().withheld.fetch_max(self.chunk_count - allowed as u32, Ordering::Relaxed);
+    }
+
+    /// How many chunks may be used.
+    fn allowed(&self) -> u32 {
+        self.chunk_count.saturating_sub(self.header().withheld.load(Ordering::Relaxed))
+    }
+
     /// Whether the log is so short of room that what is left is for the sessions that have begun.
     pub fn is_short(&self) -> bool {
-        u64::from(self.header().used.load(Ordering::Relaxed)) * 4 > u64::from(self.chunk_count) * 3
+        u64::from(self.header().used.load(Ordering::Relaxed)) * 4 > u64::from(self.allowed()) * 3
     }
 
     /// Decides whether a session that begins is admitted, and counts it if it is not.
@@ -397,7 +412,8 @@ impl Arena {
     /// Claims a free chunk for a process, the lowest one, so that few pages are ever touched.
     pub(crate) fn claim_chunk(&self, process: u64) -> Option<u32> {
         let mut index = 0;
-        while index < self.chunk_count {
+        let allowed = self.allowed();
+        while index < allowed {
             let owner = self.owner(index);
             if owner.load(Ordering::Relaxed) == 0
                 && owner.compare_exchange(0, process, Ordering::Acquire, Ordering::Relaxed).is_ok()

@@ -46,7 +46,9 @@ pub enum EventKind {
     /// another program. `result` is 0, and `payload` the numbers of the connections that it leaves to that program,
     /// eight bytes each, little-endian; or the program, whose path is `payload`, can't be covered, because `result`: it
     /// gets privileges by its file (1), is linked statically (2), is built with a sanitizer whose runtime is not
-    /// preloaded (3), or for another processor (4).
+    /// preloaded (3), or for another processor (4), or loads libraries that have a libc of their own (5). Or the
+    /// program, whose path is `payload`, has used a socket of a kind that is neither recorded nor replayed: `result` is
+    /// [`Event::SOCKETS_NOT_COVERED`] or more.
     Fork = 13,
     /// A name was looked up. `payload`: a [`crate::Lookup`]; `result`: 0, or the error that getaddrinfo(3) names
     /// (negative; those of the `gethostby*` functions are translated).
@@ -136,6 +138,12 @@ pub mod flags {
     /// Of a gap: what follows on the connection, up to the next event, belongs to a session that was not admitted.
     /// No session that is recorded lacks it.
     pub const NOT_ADMITTED: u16 = 32;
+}
+
+impl Event<'_> {
+    /// What is added to this in the `result` of an [`EventKind::Fork`]: sixteen times the address family, and the type,
+    /// of a socket (socket(2)).
+    pub const SOCKETS_NOT_COVERED: i64 = 256;
 }
 
 /// One captured call.

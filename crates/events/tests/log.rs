@@ -373,6 +373,25 @@ fn what_does_not_fit_is_counted() {
 }
 
 #[test]
+fn a_log_that_is_limited_takes_no_more() {
+    let arena = arena(8);
+    arena.limit(3 * 4096 - 1);
+    // It is not extended again.
+    arena.limit(5 * 4096);
+    let writer = Writer::new(arena, 42);
+    let threads: Vec<_> = (0..4).map(|_| ThreadState::new()).collect();
+    let begun = |thread| writer.begin(thread, || 1, &record(EventKind::Send, 7), 4);
+    assert!(!arena.is_short());
+    for thread in &threads[..3] {
+        begun(thread).expect("room").commit(0, 0);
+    }
+    assert!(arena.is_short() && begun(&threads[3]).is_none());
+    assert_eq!(arena.lost().events, 1);
+    arena.limit(0);
+    assert!(begun(&threads[0]).is_some(), "a chunk that is in use stays so");
+}
+
+#[test]
 fn threads_that_end_hand_on_their_chunks() {
     let arena = arena(3);
     let writer = Writer::new(arena, 1);

@@ -9,7 +9,7 @@ use core::ffi::{CStr, c_int};
 
 use koala_events::{Address, Arena};
 
-use crate::address::SockAddr;
+use crate::address::{self, SockAddr};
 use crate::environment;
 use crate::sys::{self, IoVec, Message, net, nr};
 
@@ -17,6 +17,9 @@ const HELLO: [u8; 8] = *b"KOALA\0\0\x02";
 /// Bytes for the token.
 const TOKEN: usize = 32;
 const SOCKET: &[u8] = b"/attach.sock";
+/// Where the agent takes commands, and the one to complete the recording.
+const CONTROL: &[u8] = b"/control.sock";
+const FINISH: &[u8] = b"POST /finish HTTP/1.1\r\nHost: koala\r\nContent-Length: 0\r\n\r\n";
 /// Seconds after which an agent that does not answer counts as gone.
 const TIMEOUT: i64 = 5;
 
@@ -33,15 +36,9 @@ struct Control {
 /// Maps the event log of the agent whose runtime directory this is, and returns it with the number that the process
 /// has in it; `None` if there is none to be had.
 pub(crate) fn attach(runtime_dir: &CStr) -> Option<(Arena, u64)> {
-    let address = address(runtime_dir)?;
-    let kind = (net::SOCK_STREAM | nr::O_CLOEXEC) as usize;
-    // SAFETY: takes numbers only.
-    let socket = unsafe { sys::call(nr::__NR_socket, [net::AF_UNIX as usize, kind, 0, 0, 0, 0]) };
-    if socket < 0 {
-        return None;
-    }
-    let log = ask(socket as c_int, &address);
-    sys::close(socket as c_int);
+    let socket = connect(&address(runtime_dir, SOCKET)?)?;
+    let log = ask(socket);
+    sys::close(socket);
     let Answer { fd, size, process } = log?;
     let base = sys::map_shared(fd, size);
     sys::close(fd);
@@ -52,15 +49,31 @@ pub(crate) fn attach(runtime_dir: &CStr) -> Option<(Arena, u64)> {
     unsafe { Arena::open(base, size) }.ok().map(|arena| (arena, process))
 }
 
-/// Where the agent with this runtime directory listens.
-fn address(runtime_dir: &CStr) -> Option<SockAddr> {
+/// The first process of a process namespace is about to end, and all others of that namespace with it: an agent that is
+/// among them completes the recording before, which is waited for.
+pub(crate) fn finish(runtime_dir: &CStr) {
+    let Some(socket) = address(runtime_dir, CONTROL).and_then(|address| connect(&address)) else { return };
+    // The agent's id in this namespace; 0 of one that is in another, and goes on.
+    if address::creator(socket) != 0 && send(socket, FINISH) {
+        let mut answer = [0u8; 64];
+        // SAFETY: a buffer of ours with its size.
+        unsafe {
+            let (into, room) = (answer.as_mut_ptr() as usize, answer.len());
+            sys::call(nr::__NR_recvfrom, [socket as usize, into, room, 0, 0, 0])
+        };
+    }
+    sys::close(socket);
+}
+
+/// Where the agent with this runtime directory listens by this name.
+fn address(runtime_dir: &CStr, name: &[u8]) -> Option<SockAddr> {
     let runtime_dir = runtime_dir.to_bytes();
     let mut path = [0u8; koala_events::PATH_MAX];
-    let length = runtime_dir.len() + SOCKET.len();
+    let length = runtime_dir.len() + name.len();
     if length >= path.len() {
         return None;
     }
-    for (to, from) in path.iter_mut().zip(runtime_dir.iter().chain(SOCKET)) {
+    for (to, from) in path.iter_mut().zip(runtime_dir.iter().chain(name)) {
         *to = *from;
     }
     Some(SockAddr::from_address(&Address::unix(path.get(..length)?)))
@@ -68,7 +81,7 @@ fn address(runtime_dir: &CStr) -> Option<SockAddr> {
 
 /// Whether there still is somebody who listens there, be it a standby that will. Does not wait.
 pub(crate) fn is_answered(runtime_dir: &CStr) -> bool {
-    let Some(address) = address(runtime_dir) else { return false };
+    let Some(address) = address(runtime_dir, SOCKET) else { return false };
     let kind = (net::SOCK_STREAM | nr::O_CLOEXEC | nr::O_NONBLOCK) as usize;
     // SAFETY: takes numbers only.
     let socket = unsafe { sys::call(nr::__NR_socket, [net::AF_UNIX as usize, kind, 0, 0, 0, 0]) };
@@ -91,7 +104,12 @@ struct Answer {
     process: u64,
 }
 
-fn ask(socket: c_int, address: &SockAddr) -> Option<Answer> {
+/// A socket that is connected to the agent at this address.
+fn connect(address: &SockAddr) -> Option<c_int> {
+    let kind = (net::SOCK_STREAM | nr::O_CLOEXEC) as usize;
+    // SAFETY: takes numbers only.
+    let socket = unsafe { sys::call(nr::__NR_socket, [net::AF_UNIX as usize, kind, 0, 0, 0, 0]) };
+    let fd = c_int::try_from(socket).ok().filter(|&fd| fd >= 0)?;
     let socket = socket as usize;
     let patience = [TIMEOUT, 0];
     for option in [net::SO_RCVTIMEO_OLD, net::SO_SNDTIMEO_OLD] {
@@ -106,21 +124,31 @@ fn ask(socket: c_int, address: &SockAddr) -> Option<Answer> {
         sys::call(nr::__NR_connect, [socket, address.pointer() as usize, address.length() as usize, 0, 0, 0])
     };
     if connected < 0 {
+        sys::close(fd);
         return None;
     }
+    Some(fd)
+}
+
+/// Sends these bytes; whether it took them all.
+fn send(socket: c_int, bytes: &[u8]) -> bool {
+    // MSG_NOSIGNAL: an agent that is gone must not end the program by SIGPIPE.
+    // SAFETY: the bytes are there.
+    let sent = unsafe {
+        let flags = net::MSG_NOSIGNAL as usize;
+        sys::call(nr::__NR_sendto, [socket as usize, bytes.as_ptr() as usize, bytes.len(), flags, 0, 0])
+    };
+    sent == bytes.len() as isize
+}
+
+fn ask(socket: c_int) -> Option<Answer> {
     let mut hello = [0u8; HELLO.len() + 8 + TOKEN];
     let pid = sys::getpid().to_le_bytes();
     let head = HELLO.iter().chain(&pid).chain(&[0; 4]);
     for (to, from) in hello.iter_mut().zip(head.chain(environment::token().iter().take(TOKEN))) {
         *to = *from;
     }
-    // MSG_NOSIGNAL: an agent that is gone must not end the program by SIGPIPE.
-    // SAFETY: bytes of ours.
-    let sent = unsafe {
-        let flags = net::MSG_NOSIGNAL as usize;
-        sys::call(nr::__NR_sendto, [socket, hello.as_ptr() as usize, hello.len(), flags, 0, 0])
-    };
-    if sent != hello.len() as isize {
+    if !send(socket, &hello) {
         return None;
     }
     let mut answer = [0u8; 24];
@@ -138,7 +166,7 @@ fn ask(socket: c_int, address: &SockAddr) -> Option<Answer> {
     // SAFETY: the message points to buffers of ours, with their sizes.
     let received = unsafe {
         let flags = net::MSG_CMSG_CLOEXEC as usize;
-        sys::call(nr::__NR_recvmsg, [socket, &raw mut message as usize, flags, 0, 0, 0])
+        sys::call(nr::__NR_recvmsg, [socket as usize, &raw mut message as usize, flags, 0, 0, 0])
     };
     let (words, _) = answer.as_chunks::<8>();
     let &[greeting, size, process] = words else { return None };

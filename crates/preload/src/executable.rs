@@ -20,6 +20,9 @@ pub(crate) enum Executable {
     Sanitized = 3,
     /// It is built for another processor: ld.so complains of the library on the program's stderr.
     Foreign = 4,
+    /// It loads libraries into a namespace of their own, with a libc of their own (dlmopen(3)). That is no matter of its
+    /// file: it is told when it does.
+    Apart = 5,
 }
 
 /// Bytes of `Elf64_Ehdr`, `Elf64_Phdr` and `Elf64_Dyn`.

@@ -74,7 +74,7 @@ fn nowhere() -> Address {
 hooks! {
     /// socket(2)
     fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int
-        = |real| socket::open(domain, kind, || real(domain, kind, protocol));
+        = |real| socket::open(domain, kind, protocol, || real(domain, kind, protocol));
     /// socketpair(2)
     fn socketpair(domain: c_int, kind: c_int, protocol: c_int, pair: *mut c_int) -> c_int
         = |real| socket::open_pair(pair, || real(domain, kind, protocol, pair));
@@ -92,7 +92,7 @@ hooks! {
         = |real| connect::connect(fd, name, length, |name, length| real(fd, name, length));
     /// socket(2), as glibc also exports it
     fn __socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int
-        = |real| socket::open(domain, kind, || real(domain, kind, protocol));
+        = |real| socket::open(domain, kind, protocol, || real(domain, kind, protocol));
     /// connect(2), as glibc also exports it
     fn __connect(fd: c_int, name: *const u8, length: u32) -> c_int
         = |real| connect::connect(fd, name, length, |name, length| real(fd, name, length));
@@ -777,6 +777,9 @@ mod jumps {
             "mov edi, edx",
             "call {flags}",
             "mov [rsp], rax",
+            "mov rdi, [rsp + 16]",
+            "call {namespace}",
+            "mov [rsp + 16], rax",
             "sub rsp, 16",
             "call {target}",
             "add rsp, 16",
@@ -785,6 +788,7 @@ mod jumps {
             "pop rdi",
             "jmp rax",
             flags = sym load::flags,
+            namespace = sym load::namespace,
             target = sym dlmopen_target,
         );
         #[cfg(target_arch = "aarch64")]
@@ -794,6 +798,9 @@ mod jumps {
             "mov w0, w2",
             "bl {flags}",
             "str x0, [sp, 32]",
+            "ldr x0, [sp, 16]",
+            "bl {namespace}",
+            "str x0, [sp, 16]",
             "bl {target}",
             "mov x16, x0",
             "ldr x2, [sp, 32]",
@@ -801,6 +808,7 @@ mod jumps {
             "ldp x29, x30, [sp], 48",
             "br x16",
             flags = sym load::flags,
+            namespace = sym load::namespace,
             target = sym dlmopen_target,
         );
     }

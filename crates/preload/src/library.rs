@@ -6,7 +6,7 @@ use core::mem::MaybeUninit;
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
-use koala_events::{Arena, EventKind, Pending, Record, ReplayTable, Source, Writer, flags};
+use koala_events::{Arena, Event, EventKind, Pending, Record, ReplayTable, Source, Writer, flags};
 
 use crate::admission;
 use crate::attach;
@@ -376,6 +376,47 @@ pub(crate) unsafe fn report(path: *const c_char, file: Executable) {
     }
 }
 
+/// Tells the agent that the program uses a socket of a kind that is neither recorded nor replayed.
+pub(crate) fn report_foreign(domain: u32, kind: u32) {
+    report_self(Event::SOCKETS_NOT_COVERED + i64::from(domain) * 16 + i64::from(kind));
+}
+
+/// Tells the agent why the program of this process is not covered, or not in all that it does.
+pub(crate) fn report_self(why: i64) {
+    if let Some(log) = if may_attach() { log() } else { log_if_attached() } {
+        let mut path = [0; OWN_PATH];
+        let length = own_path(&mut path);
+        log.tell_of_execution(why, path.get(..length).unwrap_or(&[]));
+    }
+}
+
+/// Bytes of the path of a program that are told.
+const OWN_PATH: usize = 256;
+
+/// Writes the path of the program of this process, and returns its length.
+fn own_path(to: &mut [u8; OWN_PATH]) -> usize {
+    // SAFETY: a name that ends, and a buffer of ours with its size.
+    let length = unsafe {
+        let at_cwd = nr::AT_FDCWD as usize;
+        let name = c"/proc/self/exe".as_ptr() as usize;
+        sys::call(nr::__NR_readlinkat, [at_cwd, name, to.as_mut_ptr() as usize, to.len(), 0, 0])
+    };
+    usize::try_from(length).unwrap_or(0)
+}
+
+/// The process ends. The first of a process namespace (a container's program, mostly) takes an agent with it that a
+/// process of the program has started: what that one has not written yet would be lost.
+pub(crate) fn see_off() {
+    const FIRST: u32 = 1;
+    if sys::getpid() == FIRST
+        && !is_replaying()
+        && environment::token().is_empty()
+        && let Some(runtime_dir) = environment::runtime_dir()
+    {
+        attach::finish(runtime_dir);
+    }
+}
+
 /// Tells the agent what children have left to tell of.
 pub(crate) fn report_left() {
     if let Some((file, path)) = executable::left()
@@ -568,14 +609,8 @@ impl Log {
     /// Says that this process is covered from now on: where it comes from, whether it executes another program,
     /// and which thread of its parent has forked it.
     fn announce(&self, origin: u64, extra_flags: u16, thread: i64) {
-        let mut path = [0u8; 256];
-        // SAFETY: a name that ends, and a buffer of ours with its size.
-        let length = unsafe {
-            let at_cwd = nr::AT_FDCWD as usize;
-            let name = c"/proc/self/exe".as_ptr() as usize;
-            sys::call(nr::__NR_readlinkat, [at_cwd, name, path.as_mut_ptr() as usize, path.len(), 0, 0])
-        };
-        let length = if length < 0 { 0 } else { length as usize };
+        let mut path = [0; OWN_PATH];
+        let length = own_path(&mut path);
         let origin = Entry::UNKNOWN.connected(origin, false);
         let payload = path.get(..length).unwrap_or(&[]);
         let pending = self.begin(EventKind::Process, -1, origin, extra_flags, sys::now(), payload.len());

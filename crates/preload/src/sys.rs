@@ -299,6 +299,66 @@ pub(crate) unsafe fn copy(from: *const u8, to: *mut u8, length: usize) {
     }
 }
 
+/// From so many bytes on, a copy for the log goes past the caches ([`copy_for_another`]).
+#[cfg(target_arch = "x86_64")]
+const PAST_CACHES: usize = 8192;
+
+/// Copies `length` bytes to where another processor is about to read them, and this one is not.
+///
+/// That one has zeroed the memory and has it in its caches. Of a large copy, fetching each line from there, only to
+/// overwrite it, costs more than the copy itself: so the bytes go to the memory without being fetched, and the program's
+/// own data stays in the caches.
+///
+/// # Safety
+///
+/// As for [`core::ptr::copy_nonoverlapping`].
+#[inline]
+pub(crate) unsafe fn copy_for_another(from: *const u8, to: *mut u8, length: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if length >= PAST_CACHES {
+        // SAFETY: the caller's promise.
+        return unsafe { copy_past_caches(from, to, length) };
+    }
+    // SAFETY: the caller's promise.
+    unsafe { copy(from, to, length) }
+}
+
+/// The same, past the caches, of at least a line.
+///
+/// # Safety
+///
+/// As for [`core::ptr::copy_nonoverlapping`].
+#[cfg(target_arch = "x86_64")]
+#[inline(never)]
+unsafe fn copy_past_caches(from: *const u8, to: *mut u8, length: usize) {
+    use core::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_sfence, _mm_stream_si128};
+    const LINE: usize = 64;
+    let head = to.align_offset(LINE).min(length);
+    let end = head + (length - head) / LINE * LINE;
+    // SAFETY: `head`, and what is from `end` on, lie within the caller's `length` bytes.
+    unsafe {
+        copy(from, to, head);
+        copy(from.add(end), to.add(end), length - end);
+    }
+    let mut at = head;
+    while at < end {
+        // SAFETY: a line's bytes lie before `end`; at `to` they begin at a line, so that each of the four steps is
+        // aligned. Every processor of this architecture has these instructions.
+        unsafe {
+            let (source, target) = (from.add(at).cast::<__m128i>(), to.add(at).cast::<__m128i>());
+            let (a, b) = (_mm_loadu_si128(source), _mm_loadu_si128(source.add(1)));
+            let (c, d) = (_mm_loadu_si128(source.add(2)), _mm_loadu_si128(source.add(3)));
+            _mm_stream_si128(target, a);
+            _mm_stream_si128(target.add(1), b);
+            _mm_stream_si128(target.add(2), c);
+            _mm_stream_si128(target.add(3), d);
+        }
+        at += LINE;
+    }
+    // SAFETY: takes nothing. Such stores are not ordered by a release store: what is committed must have them.
+    unsafe { _mm_sfence() };
+}
+
 /// The length of a C string, without its end.
 ///
 /// # Safety
@@ -433,4 +493,25 @@ pub(crate) fn wiped_on_fork() -> *const AtomicU64 {
     // SAFETY: the page is aligned and zeroed.
     unsafe { (*word).store(1, Ordering::Relaxed) };
     word
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_for_another_are_whole_wherever_they_begin_and_end() {
+        let source: Vec<u8> = (0..40_000u32).map(|at| (at * 7 + at / 251) as u8).collect();
+        for length in [0, 1, 63, 8191, 8192, 8193, 8255, 20_000] {
+            for from in [0, 1, 15, 64] {
+                for to in [0, 1, 17, 63, 64] {
+                    let mut target = vec![0xa5; 30_000];
+                    // SAFETY: both have room for so many bytes, and are apart.
+                    unsafe { copy_for_another(source[from..].as_ptr(), target[to..].as_mut_ptr(), length) };
+                    assert!(target[..to].iter().chain(&target[to + length..]).all(|&byte| byte == 0xa5));
+                    assert_eq!(target[to..to + length], source[from..from + length], "{length} {from} {to}");
+                }
+            }
+        }
+    }
 }

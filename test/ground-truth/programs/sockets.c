@@ -272,6 +272,16 @@ static void case_thrown_away(void) {
     close(fd);
 }
 
+/* As some servers wait for the end of their clients. */
+static void case_drained(void) {
+    int fd = dial();
+    CHECK(send(fd, text, length, 0));
+    hear_from(fd, 0, length);
+    CHECK(shutdown(fd, SHUT_WR));
+    while (CHECK(recv(fd, answer, sizeof answer, MSG_TRUNC)) > 0) fail("there was nothing left");
+    close(fd);
+}
+
 static void case_system_call(void) {
     struct sockaddr_in address = server();
     int fd = (int)CHECK(syscall(SYS_socket, AF_INET, SOCK_STREAM, 0));
@@ -574,6 +584,7 @@ static const struct {
     {"recvmmsg", case_recvmmsg},
     {"peek", case_peek},
     {"thrown-away", case_thrown_away},
+    {"drained", case_drained},
     {"system-call", case_system_call},
     {"reuse", case_reuse},
     {"dup", case_dup},

@@ -46,10 +46,12 @@ unsafe fn accept_by(listener: c_int, peer: *const u8, length: *const u32, real: 
     if fd >= 0 {
         close::replaced(fd);
     }
-    if fd < 0 || socket::known(listener) == Entry::IGNORED {
-        if fd >= 0 {
-            descriptors::set(fd, Entry::IGNORED);
-        }
+    if fd < 0 {
+        return fd;
+    }
+    let by = socket::known(listener);
+    if !by.is_socket() {
+        descriptors::set(fd, by);
         return fd;
     }
     let Some(log) = library::log() else {

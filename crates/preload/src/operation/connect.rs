@@ -9,6 +9,7 @@ use crate::descriptors::{self, Entry};
 use crate::library::{self, Log};
 use crate::operation::close;
 use crate::operation::datagram;
+use crate::operation::foreign;
 use crate::operation::socket::{self, encode_pair};
 use crate::operation::totals::Totals;
 use crate::sys::{self, error, net, nr};
@@ -57,6 +58,9 @@ unsafe fn connect_by(
     // SAFETY: the caller's promise.
     let peer = unsafe { address::read(name, length) };
     let entry = socket::known(fd);
+    if entry == Entry::FOREIGN && foreign::is_refused(fd) {
+        return refuse(error::ECONNREFUSED as c_int);
+    }
     if !entry.is_socket() || peer == Address::None {
         // In a replay too: AF_UNSPEC dissolves an association, other families (netlink) reach nobody.
         let totals = Totals::of(fd, entry);
@@ -220,6 +224,8 @@ fn redirect(log: &Log, fd: c_int, entry: Entry, peer: &Address) -> Target {
     };
     match table.outcome(peer, unknown as c_int) {
         Outcome::Bypass => return Target::Real,
+        // The agent answers with bytes, and knows nothing of where messages end.
+        _ if keeps_messages_apart(fd, peer) => return Target::Nowhere(error::ECONNREFUSED as c_int),
         Outcome::Refuse(errno) if !entry.datagram() => return Target::Nowhere(errno),
         Outcome::Refuse(_) | Outcome::Redirect => {}
     }
@@ -241,6 +247,16 @@ fn redirect(log: &Log, fd: c_int, entry: Entry, peer: &Address) -> Target {
         return Target::Nowhere(unknown as c_int);
     }
     Target::Agent(SockAddr::from_address(&server))
+}
+
+/// Whether it is a unix socket of `SOCK_SEQPACKET`; that a replay has no answers for it is told.
+fn keeps_messages_apart(fd: c_int, peer: &Address) -> bool {
+    let apart =
+        matches!(peer, Address::Unix(..)) && address::option(fd, net::SO_TYPE) == Some(net::SOCK_SEQPACKET);
+    if apart {
+        foreign::tell(net::AF_UNIX, net::SOCK_SEQPACKET);
+    }
+    apart
 }
 
 /// Gives an unnamed unix socket a unique name (the autobind feature of unix(7)), by which the outbound server

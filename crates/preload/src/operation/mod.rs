@@ -9,6 +9,7 @@ pub(crate) mod datagram;
 pub(crate) mod duplicate;
 pub(crate) mod fast_open;
 pub(crate) mod file;
+pub(crate) mod foreign;
 pub(crate) mod listen;
 pub(crate) mod load;
 pub(crate) mod many;

@@ -132,7 +132,7 @@ impl Payload {
             }
             let size = (part.length - from).min(length - done);
             // SAFETY: the caller's promise; `from` and `size` stay within the part.
-            unsafe { sys::copy(part.base.add(from), to.add(done), size) };
+            unsafe { sys::copy_for_another(part.base.add(from), to.add(done), size) };
             done += size;
             from = 0;
             done < length

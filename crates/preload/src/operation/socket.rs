@@ -9,18 +9,27 @@ use crate::descriptors::{self, Entry};
 use crate::library;
 use crate::lineage;
 use crate::operation::totals::Totals;
-use crate::operation::{close, listen};
+use crate::operation::{close, foreign, listen};
 use crate::sys::{self, net};
 
 /// The bits of a socket's type that are flags (socket(2)).
 const TYPE_MASK: u32 = 0xf;
 
 /// socket(2).
-pub(crate) fn open(domain: c_int, kind: c_int, real: impl FnOnce() -> c_int) -> c_int {
+pub(crate) fn open(domain: c_int, kind: c_int, protocol: c_int, real: impl FnOnce() -> c_int) -> c_int {
+    let (domain, kind) = (domain as u32, kind as u32 & TYPE_MASK);
+    let entry = fresh(domain, kind, protocol as u32);
+    if entry == Entry::FOREIGN
+        && library::is_active()
+        && let Some(errno) = foreign::refusal(domain, kind)
+    {
+        sys::set_errno(errno);
+        return -1;
+    }
     let fd = real();
     if fd >= 0 && library::is_active() {
         close::replaced(fd);
-        descriptors::set(fd, fresh(domain as u32, kind as u32));
+        descriptors::set(fd, entry);
     }
     fd
 }
@@ -43,13 +52,22 @@ pub(crate) unsafe fn open_pair(pair: *const c_int, real: impl FnOnce() -> c_int)
     result
 }
 
-/// What a socket of this domain and type is to koala.
-fn fresh(domain: u32, kind: u32) -> Entry {
-    let kind = kind & TYPE_MASK;
-    match (domain, kind) {
-        (net::AF_INET | net::AF_INET6 | net::AF_UNIX, net::SOCK_STREAM) => Entry::socket(false),
-        (net::AF_INET | net::AF_INET6 | net::AF_UNIX, net::SOCK_DGRAM) => Entry::socket(true),
-        _ => Entry::IGNORED,
+/// What a socket of this domain, type and protocol is to koala. One that is connected and keeps messages apart
+/// (`SOCK_SEQPACKET`) is recorded like one that does not; a replay refuses to open it ([`super::connect`]).
+fn fresh(domain: u32, kind: u32, protocol: u32) -> Entry {
+    const MPTCP: u32 = net::IPPROTO_MPTCP as u32;
+    const UDP: u32 = net::IPPROTO_UDP as u32;
+    const UDP_LITE: u32 = net::IPPROTO_UDPLITE as u32;
+    const TCP: u32 = net::IPPROTO_TCP as u32;
+    match (domain, kind, protocol) {
+        (net::AF_INET | net::AF_INET6, net::SOCK_STREAM, 0 | TCP | MPTCP) => Entry::socket(false),
+        (net::AF_INET | net::AF_INET6, net::SOCK_DGRAM, 0 | UDP | UDP_LITE) => Entry::socket(true),
+        (net::AF_UNIX, net::SOCK_STREAM | net::SOCK_SEQPACKET, _) => Entry::socket(false),
+        // Of the second the kernel makes the first (unix(7)).
+        (net::AF_UNIX, net::SOCK_DGRAM | net::SOCK_RAW, _) => Entry::socket(true),
+        // They lead to the kernel, and no further.
+        (net::AF_NETLINK | net::AF_ALG | net::AF_KEY, ..) => Entry::IGNORED,
+        _ => Entry::FOREIGN,
     }
 }
 
@@ -72,8 +90,9 @@ fn recognise(fd: c_int) -> Entry {
         descriptors::set(fd, file);
         return file;
     }
-    let entry = match (address::option(fd, net::SO_DOMAIN), address::option(fd, net::SO_TYPE)) {
-        (Some(domain), Some(kind)) => fresh(domain, kind),
+    let option = |name| address::option(fd, name);
+    let entry = match (option(net::SO_DOMAIN), option(net::SO_TYPE), option(net::SO_PROTOCOL)) {
+        (Some(domain), Some(kind), Some(protocol)) => fresh(domain, kind, protocol),
         _ => Entry::IGNORED,
     };
     if !entry.is_socket() {
@@ -98,9 +117,11 @@ fn recognise(fd: c_int) -> Entry {
         _ if entry.datagram() => entry,
         _ => match library::log() {
             Some(log) => {
-                // A named unix socket with an unnamed peer is the end of a server.
-                let accepted =
-                    matches!((&local, &peer), (Address::Unix(_, 1..), Address::None | Address::Unix(_, 0)));
+                if let Some(twin) = twin(fd) {
+                    descriptors::set(fd, twin);
+                    return twin;
+                }
+                let accepted = is_accepted(fd, &local, &peer);
                 let passed = || log.arena().passed_table().find(sys::identity(fd)?).map(Entry::from_bits);
                 let entry = match told.or_else(passed) {
                     // Under the number that it has already.
@@ -128,6 +149,39 @@ fn recognise(fd: c_int) -> Entry {
     entry
 }
 
+/// The low descriptors, among which a program that is started for a connection has it more than once (inetd(8)).
+const LOW: u32 = 15;
+
+/// What `fd` is, where another low descriptor has the same connection.
+fn twin(fd: c_int) -> Option<Entry> {
+    let identity = sys::identity(fd)?;
+    let mut found = None;
+    descriptors::each(0, LOW, |other| {
+        let entry = descriptors::get(other);
+        let connected = entry.is_socket() && !entry.datagram() && entry.connection() != 0;
+        if other != fd && connected && sys::identity(other) == Some(identity) {
+            descriptors::set(other, entry.share());
+            found = Some(entry.share());
+        }
+    });
+    found
+}
+
+/// Whether a connection that was made where koala did not see it was accepted there, as far as that can be told.
+fn is_accepted(fd: c_int, local: &Address, peer: &Address) -> bool {
+    /// The kernel gives ports from here on to those that connect (`ip_local_port_range` of ip(7), by default).
+    const EPHEMERAL: u16 = 32768;
+    match (local, peer) {
+        // A named unix socket with an unnamed peer is the end of a server.
+        (Address::Unix(_, 1..), Address::None | Address::Unix(_, 0)) => true,
+        // A program that is started for a connection has it as its standard input (inetd(8)).
+        (Address::V4(..) | Address::V6(..), _) => {
+            fd == 0 || (local.port() < EPHEMERAL && peer.port() >= EPHEMERAL)
+        }
+        _ => false,
+    }
+}
+
 /// Writes two addresses, one behind the other, and returns their length.
 pub(crate) fn encode_pair(local: &Address, peer: &Address, out: &mut [u8; 2 * Address::MAX]) -> usize {
     let mut length = 0;
@@ -140,4 +194,32 @@ pub(crate) fn encode_pair(local: &Address, peer: &Address, out: &mut [u8; 2 * Ad
         length += size;
     }
     length
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_leads_out_of_the_process_is_followed_or_told_of() {
+        const SCTP: u32 = 132;
+        const ICMP: u32 = 1;
+        for (domain, kind, protocol, expected) in [
+            (net::AF_INET, net::SOCK_STREAM, 0, Entry::socket(false)),
+            (net::AF_INET6, net::SOCK_STREAM, 262, Entry::socket(false)),
+            (net::AF_INET, net::SOCK_STREAM, SCTP, Entry::FOREIGN),
+            (net::AF_INET, net::SOCK_SEQPACKET, SCTP, Entry::FOREIGN),
+            (net::AF_INET, net::SOCK_DGRAM, 17, Entry::socket(true)),
+            (net::AF_INET, net::SOCK_DGRAM, ICMP, Entry::FOREIGN),
+            (net::AF_INET6, net::SOCK_RAW, ICMP, Entry::FOREIGN),
+            (net::AF_UNIX, net::SOCK_SEQPACKET, 0, Entry::socket(false)),
+            (net::AF_UNIX, net::SOCK_RAW, 0, Entry::socket(true)),
+            (net::AF_NETLINK, net::SOCK_RAW, 0, Entry::IGNORED),
+            (net::AF_VSOCK, net::SOCK_STREAM, 0, Entry::FOREIGN),
+            (net::AF_PACKET, net::SOCK_DGRAM, 0, Entry::FOREIGN),
+            (99, 99, 99, Entry::FOREIGN),
+        ] {
+            assert!(fresh(domain, kind, protocol) == expected, "{domain} {kind} {protocol}");
+        }
+    }
 }

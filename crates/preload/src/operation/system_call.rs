@@ -41,7 +41,7 @@ pub(crate) unsafe fn call(number: isize, arguments: [usize; 6], real: impl Fn([u
     // SAFETY: the caller's promise: each operation gets the arguments of its call.
     unsafe {
         match number as u32 {
-            nr::__NR_socket => socket::open(fd, b as c_int, int) as isize,
+            nr::__NR_socket => socket::open(fd, b as c_int, c as c_int, int) as isize,
             nr::__NR_accept | nr::__NR_accept4 => {
                 accept::accept(fd, b as *const u8, c as *const u32, int) as isize
             }

@@ -2,11 +2,16 @@
 //!
 //! Of TCP, that is. Of unix sockets the kernel counts nothing: it tells how much waits in a queue (`SIOCINQ`,
 //! `SIOCOUTQ`, `SO_MEMINFO`, unix_diag), and nothing of what has gone through it. Bytes that cross one unseen are missed.
+//!
+//! Nor of a process that a signal ends: it tells nothing more, its sockets go with it, and nobody can ask for them after
+//! that (a pidfd gives no descriptor of a process that is dead, sock_diag(7) knows no socket that is closed). The counts
+//! would have to be asked for all the time, of all connections, to be there when they are wanted: that is not done. What
+//! its hooks have seen is recorded all the same, a call that was under way as unconfirmed.
 
 use core::ffi::c_int;
 
 use crate::descriptors::{self, Entry};
-use crate::library;
+use crate::library::{self, Log};
 use crate::operation::datagram;
 use crate::operation::file::output;
 use crate::sys::{self, net, nr};
@@ -125,11 +130,18 @@ pub(crate) fn at_exit(flush: bool) {
     }
     output::at_exit(flush);
     library::report_left();
-    let Some(log) = library::log_if_attached() else { return };
+    if let Some(log) = library::log_if_attached() {
+        tell_all(&log);
+    }
+    library::see_off();
+}
+
+/// Tells the totals of all connections.
+fn tell_all(log: &Log) {
     let mut told = 0;
     descriptors::each(0, u32::MAX, |fd| {
         let entry = descriptors::get(fd);
-        datagram::unnamed(&log, fd, entry);
+        datagram::unnamed(log, fd, entry);
         if told < AT_EXIT
             && let Some(totals) = Totals::of(fd, entry)
         {

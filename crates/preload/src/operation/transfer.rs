@@ -10,7 +10,7 @@ use crate::library::{self, Log};
 use crate::operation::datagram::{self, Way};
 use crate::operation::file::output;
 use crate::operation::payload::Payload;
-use crate::operation::{close, fast_open, socket};
+use crate::operation::{close, fast_open, foreign, socket};
 use crate::sys::{self, Message, error, net};
 
 /// Up to here a send is in the log before it is on the wire. What is beyond is copied after the call, when it
@@ -26,6 +26,8 @@ pub(crate) fn is_retry(errno: c_int) -> bool {
 enum Sending {
     /// None of its business.
     Untracked,
+    /// A socket of a kind that a replay does not have: it fails.
+    Refused,
     /// Bytes on a connection; the record of the first `ahead` of them is in the log already.
     Stream { log: Log, entry: Entry, pending: Option<Pending>, ahead: usize },
     /// A datagram, and what becomes of it.
@@ -50,6 +52,10 @@ pub(crate) unsafe fn send(
     let sending = unsafe { before_send(fd, &payload, to) };
     let result = match &sending {
         Sending::Untracked => return real(),
+        Sending::Refused => {
+            sys::set_errno(error::ECONNREFUSED as c_int);
+            return -1;
+        }
         Sending::Datagram { way: Way::HeldBack, .. } | Sending::Append { held_back: true, .. } => {
             payload.length() as isize
         }
@@ -75,7 +81,8 @@ unsafe fn before_send(fd: c_int, payload: &Payload, to: (*const u8, u32)) -> Sen
     let entry = socket::known(fd);
     if !entry.is_socket() {
         if !entry.is_file() {
-            return Sending::Untracked;
+            let refused = entry == Entry::FOREIGN && foreign::is_refused(fd);
+            return if refused { Sending::Refused } else { Sending::Untracked };
         }
         // What may be read as well is written to the replay's own memory.
         let held_back = library::is_replaying() && !entry.readable() && payload.is_plausible();
@@ -277,6 +284,9 @@ pub(crate) fn before_receive(fd: c_int) -> Option<Entry> {
     }
     let entry = socket::known(fd);
     if !entry.is_socket() || (entry.connection() == 0 && !entry.datagram()) {
+        if entry == Entry::FOREIGN {
+            foreign::is_refused(fd);
+        }
         return None;
     }
     if entry.inbound()
@@ -315,10 +325,12 @@ pub(crate) unsafe fn after_receive(
         let entry = numbered(&log, fd, entry);
         // SAFETY: the caller's promise.
         unsafe { datagram(&log, EventKind::Receive, fd, entry, from, payload, received) };
-    } else if call_flags & net::MSG_TRUNC != 0 && !is_unix(fd) {
+    } else if received > 0 && call_flags & net::MSG_TRUNC != 0 && !is_unix(fd) {
         // tcp(7): the bytes were thrown away.
         lose(&log, EventKind::Receive, fd, entry, received);
     } else if received > 0 {
+        // Of a message that is longer, the rest is gone; the kernel may tell its length all the same (recv(2), MSG_TRUNC).
+        let received = received.min(payload.length());
         // SAFETY: the caller's promise.
         unsafe { copy_rest(&log, EventKind::Receive, fd, entry, payload, 0, received) };
     } else if payload.length() > 0 {
