@@ -9,6 +9,7 @@ import {
   type HttpRequest,
   type HttpResponse,
 } from '../protocols/http.ts';
+import { parseMemcachedCommands, showMemcachedCommand } from '../protocols/memcached.ts';
 import { parseRedisCommands, showRedisCommand } from '../protocols/redis.ts';
 import { compareBodies } from './body.ts';
 import { valueDifference, type Difference, type DifferenceKind } from './difference.ts';
@@ -42,7 +43,8 @@ export function compareRequests(
   const left = parseHttpRequest(recorded);
   const right = parseHttpRequest(replayed);
   if (left !== undefined && right !== undefined) return compareHttpRequests(path, left, right, noise);
-  const commands = compareRedis(path, recorded, replayed, noise);
+  const commands =
+    compareRedis(path, recorded, replayed, noise) ?? compareMemcached(path, recorded, replayed, noise);
   return commands ?? compareBodies('call-changed', path, recorded, replayed, undefined, noise);
 }
 
@@ -147,6 +149,39 @@ function compareRedis(
       for (const difference of found) difference.Text += ` (in ${show(before[0] ?? new Uint8Array(), 20)})`;
       differences.push(...found);
     }
+  }
+  return differences;
+}
+
+/** What ties answers to requests is no part of them. */
+function compareMemcached(
+  path: string,
+  recorded: Uint8Array,
+  replayed: Uint8Array,
+  noise: Noise,
+): Difference[] | undefined {
+  const left = parseMemcachedCommands(recorded);
+  const right = parseMemcachedCommands(replayed);
+  if (left === undefined || right === undefined) return undefined;
+  const differences: Difference[] = [];
+  for (let index = 0; index < Math.max(left.length, right.length); index += 1) {
+    const at = left.length === 1 && right.length === 1 ? path : `${path}[${index}]`;
+    const before = left[index];
+    const after = right[index];
+    if (before === undefined || after === undefined || before.name !== after.name) {
+      const say = (command: typeof before): string | null =>
+        command === undefined ? null : showMemcachedCommand(command);
+      if (!noise(at)) differences.push(valueDifference('call-changed', at, say(before), say(after)));
+      continue;
+    }
+    for (const part of ['key', 'extras', 'value'] as const)
+      differences.push(
+        ...compareBodies('call-changed', `${at}.${part}`, before[part], after[part], undefined, noise),
+      );
+    if (before.version !== after.version && !noise(`${at}.version`))
+      differences.push(
+        valueDifference('call-changed', `${at}.version`, before.version || null, after.version || null),
+      );
   }
   return differences;
 }

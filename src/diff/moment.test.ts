@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { bytes, call, redis, session } from '../test-support/sessions.ts';
+import { bytes, call, matched, redis, session } from '../test-support/sessions.ts';
+import type { Session } from '../recording/model.ts';
 import { isOfTheMoment, type Said } from './moment.ts';
 
 const ids = ['8e20ef33-2455-4997-975d-6e0d3d49ac24', 'c25276a1-9282-4620-9fab-8283e49af074'] as const;
@@ -68,6 +69,9 @@ test('ids that the program has made up are of the moment', () => {
   assert.ok(!same(inTime(payloads[0] ?? ''), `.${payloads[1]}:1xVN4k:${signed[1]}`));
   assert.ok(!same(ids[0], tokens[1]));
   assert.ok(!same('internationalization', 'industrialisations-x'));
+  assert.ok(same('TmBzzqzSaUj-bnSubXY-aWOS6KhcSPUK', 'dYqTw_kLgzR-pXcVbHjQfs_KxZmWnBrG'));
+  assert.ok(!same('getUserByIdOrNullIfNotFound2', 'getTreesOfAllWhoAreNotFound2'));
+  assert.ok(!same('SQLSRV_PHPTYPE_STRING', 'SQLSRV_PHPTYPE_STREAM'));
 });
 
 test('ids that somebody has told the program are differences', () => {
@@ -83,6 +87,88 @@ test('ids that somebody has told the program are differences', () => {
   assert.ok(!isOfTheMoment(ids[0], ids[1], then, { ...now, session: read }));
   // What was read later can't be where it is from.
   assert.ok(isOfTheMoment(ids[0], ids[1], then, { ...now, session: read, before: 2 }));
+});
+
+test('ids that begin with the seconds in hex are of the moment, where that is now', () => {
+  const seconds = (said: Said, later = 0): string => (Number(said.at / 1_000_000_000n) + later).toString(16);
+  const [before, after] = [seconds(then), seconds(now)];
+  for (const [recorded, replayed] of [
+    [`ord_${before}dcf53`, `ord_${after}e0213`],
+    [`visit_${before}dcf534.19271255`, `visit_${after}e02139.96733523`],
+    [`ord_${before}dcf534.19271255`, `ord_${after}e02139.96733523`],
+    [`{"_id":"${before}aaaaaaaaaa000001"}`, `{"_id":"${after}bbbbbbbbbb000001"}`],
+  ] as const)
+    assert.ok(same(recorded, replayed), recorded);
+  for (const [recorded, replayed] of [
+    // A digest that is cut, another time, the id of something older.
+    ['da39a3ee5e6b4b0d3255bfef', '0beec7b5ea3f0fdbc95d0dd4'],
+    [`${before}dcf53`, `${seconds(now, 3600)}e0213`],
+    [`${seconds(then, -3600)}aaaaaaaaaa000001`, `${seconds(now, -3600)}bbbbbbbbbb000001`],
+    [`a ${before}dcf53`, `b ${after}e0213`],
+  ] as const)
+    assert.ok(!same(recorded, replayed), recorded);
+  const id = `${after}e0213`;
+  const read = session({ Actions: [call(2, redis('GET', 'x'), { Response: bytes(`$13\r\n${id}\r\n`) })] });
+  assert.ok(!isOfTheMoment(`${before}dcf53`, id, then, { ...now, session: read }));
+});
+
+test('UUIDs without hyphens are made up, if they are of now or random', () => {
+  const earlier = { ...then, at: 1_795_428_617_100_000_000n };
+  const later = { ...now, at: 1_795_428_639_800_000_000n };
+  const locks = ['14eceb62e72611f1af2102fc00000001', '25b8fecce72611f1999402fc00000001'] as const;
+  const made = (recorded: string, replayed: string, when = later): boolean =>
+    isOfTheMoment(recorded, replayed, earlier, when);
+  assert.ok(made(...locks));
+  assert.ok(made('8e20ef3324554997975d6e0d3d49ac24', 'c25276a1928246209fab8283e49af074'));
+  assert.ok(!made(...locks, now));
+  assert.ok(!made('8e20ef3324554997975d6e0d3d49ac24', '0cc175b9c0f1b6a831c399e269772661'));
+  const asked = session({ Actions: [call(2, redis('GET', 'x'), { Response: bytes(locks[1]) })] });
+  assert.ok(!made(...locks, { ...later, session: asked }));
+});
+
+test('what the program has said before an answer had it is not from that answer', () => {
+  // nginx asks php-fpm, which begins a session, and whose answer names it.
+  const own = (id: string, told: bigint): Session =>
+    session({
+      Actions: [
+        call(1, bytes('GET /login HTTP/1.1\r\n\r\n'), {
+          OccurredAt: 100n,
+          Response: bytes(`HTTP/1.1 200 OK\r\nSet-Cookie: sid=${id}\r\n\r\n`),
+          ResponseTime: told,
+        }),
+        call(2, redis('SETEX', `sess:${id}`, '60', 'x'), { OccurredAt: 200n, ResponseTime: 210n }),
+      ],
+    });
+  const made = (told: bigint): boolean =>
+    isOfTheMoment(
+      tokens[0],
+      tokens[1],
+      { ...then, session: own(tokens[0], told) },
+      { ...now, session: own(tokens[1], told) },
+    );
+  assert.ok(made(300n));
+  assert.ok(!made(150n));
+  // Of the very call that says it first.
+  const first = (id: string, said: Said): Said => ({ ...said, session: own(id, 300n), at: 200n, before: 2 });
+  assert.ok(isOfTheMoment(tokens[0], tokens[1], first(tokens[0], then), first(tokens[1], now)));
+});
+
+test('a name that the matcher has found to be new is of the moment, whatever it looks like', () => {
+  // The ids of PHP's sessions have as many digits as a digest.
+  const [before, after] = ['09c0cb3dc64993916a459d6d6a75cbf3', '6b579e4521d5c3c5f3d1ff2b3941627b'] as const;
+  const cookies = [before, after].map((id) => `PHPSESSID=${id}; path=/`);
+  const found = (Reason: string, line: string): Said => ({
+    ...now,
+    session: session({
+      Actions: [call(1, redis('GET', 'x'), { Matched: matched(1, { Reason, Differences: [line] }) })],
+    }),
+  });
+  const made = (said: Said): boolean => isOfTheMoment(cookies[0] ?? '', cookies[1] ?? '', then, said);
+  const reason = 'the same call; the token in argument 1 is new in the recording and in this run';
+  assert.ok(made(found(reason, `argument 1: PHPSESS:${before} -> PHPSESS:${after}`)));
+  assert.ok(!made(found(reason, `argument 1: PHPSESS:${before} -> PHPSESS:${after.replace('6', '7')}`)));
+  assert.ok(!made(found(reason, `argument 1: a:${before} -> b:${after}`)));
+  assert.ok(!made(found('nearly equal', `argument 1: PHPSESS:${before} -> PHPSESS:${after}`)));
 });
 
 test('digests and data are differences, however random they look', () => {

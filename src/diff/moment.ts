@@ -8,11 +8,15 @@ import { outboundCalls, type Session } from '../recording/model.ts';
 /** How far two times may be from being equally far from the moments at which they were said, in milliseconds. */
 const TOLERANCE = 10_000;
 
+/** From the beginning of the Gregorian calendar to 1970, in milliseconds. */
+const UUID_EPOCH = 12_219_292_800_000;
+
 const CLOCK = String.raw`\d\d:\d\d:\d\d(?:[.,]\d{1,9})?`;
 const MONTH = '(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)';
 /**
  * Times as ISO 8601 and SQL (1) and HTTP (2) write them, seconds since 1970 or parts of them (3), the time before a
- * signature, in base 62 or 64 (4), signatures in base 64 (5), ids (6).
+ * signature, in base 62 or 64 (4), signatures in base 64 (5), ids that begin with the seconds in hex, of PHP's `uniqid`
+ * and of MongoDB (6), other ids (7).
  */
 const PARTS = new RegExp(
   [
@@ -21,7 +25,8 @@ const PARTS = new RegExp(
     String.raw`((?<![\w.-])[12]\d{9}(?:\d{3}|\d{6}|\d{9}|\.\d+)?(?![\w.]))`,
     String.raw`((?<=[:.])(?=\w*[A-Z\d])[0-9a-zA-Z]{6}(?=[:.][\w-]{27,}))`,
     String.raw`((?<=[:.])[0-9a-zA-Z+/]{27,}={0,2}(?![\w+/=-]))`,
-    String.raw`(\b[\da-fA-F]{8}-(?:[\da-fA-F]{4}-){3}[\da-fA-F]{12}\b|(?<![\w/+-])[\w-]{20,}(?![\w/+-]))`,
+    String.raw`((?<![a-zA-Z\d])[\da-f]{8}(?:[\da-f]{16}|[\da-f]{5}(?:\d\.\d{8})?)(?![\w.]))`,
+    String.raw`(\b[\da-fA-F]{8}-(?:[\da-fA-F]{4}-){3}[\da-fA-F]{12}\b|(?<![\w/+-])(?![\w-]*[_-][\da-f]{13}(?:\d\.\d{8})?(?![\w.]))[\w-]{20,}(?![\w/+-]))`,
   ].join('|'),
   'g',
 );
@@ -45,7 +50,10 @@ export function isOfTheMoment(recorded: string, replayed: string, then: Said, no
     if (part.text === other.text) return true;
     if (part.time !== undefined && other.time !== undefined) {
       const passed = part.time - milliseconds(then.at);
-      return Math.abs(passed - (other.time - milliseconds(now.at))) <= TOLERANCE;
+      const asFar = Math.abs(passed - (other.time - milliseconds(now.at))) <= TOLERANCE;
+      if (part.kind === 'time') return asFar;
+      // Only now does a program make up an id of now.
+      return asFar && Math.abs(passed) <= TOLERANCE && isUntold(part.text, then) && isUntold(other.text, now);
     }
     if (part.text.length !== other.text.length) return false;
     if (part.kind === 'signed time') {
@@ -56,14 +64,14 @@ export function isOfTheMoment(recorded: string, replayed: string, then: Said, no
     const before = left.parts[at - 1];
     if (before !== undefined && left.texts[at]?.length === 1 && before.text !== right.parts[at - 1]?.text)
       return isDigest(part.text) && isDigest(other.text);
-    return isMadeUp(part.text, then) && isMadeUp(other.text, now);
+    return isNewName(part.text, other.text, now) || (isMadeUp(part.text, then) && isMadeUp(other.text, now));
   });
 }
 
 interface Part {
   text: string;
   /** A signed time stands before a signature; only its maker can read it. */
-  kind: 'time' | 'signed time' | 'word';
+  kind: 'time' | 'signed time' | 'timed id' | 'word';
   /** In milliseconds since 1970. */
   time: number | undefined;
 }
@@ -83,11 +91,14 @@ function split(text: string): { parts: Part[]; texts: string[] } {
   const texts: string[] = [];
   let end = 0;
   for (const found of text.matchAll(PARTS)) {
-    const [whole, iso, http, seconds, signedTime] = found;
-    const time = timeOf(iso, http, seconds);
-    const word = signedTime === undefined ? 'word' : 'signed time';
+    const [whole, iso, http, seconds, signedTime, , timedId] = found;
     texts.push(text.slice(end, found.index));
-    parts.push({ text: whole, kind: time === undefined ? word : 'time', time });
+    if (timedId === undefined) {
+      const time = timeOf(iso, http, seconds);
+      const word = signedTime === undefined ? 'word' : 'signed time';
+      parts.push({ text: whole, kind: time === undefined ? word : 'time', time });
+    } else
+      parts.push({ text: whole, kind: 'timed id', time: Number.parseInt(timedId.slice(0, 8), 16) * 1000 });
     end = found.index + whole.length;
   }
   texts.push(text.slice(end));
@@ -129,23 +140,81 @@ function isDigest(word: string): boolean {
   return (/^[0-9a-f]+$/i.test(word) ? HEX_DIGESTS : DIGESTS).has(word.length);
 }
 
+/** Whether the matcher has found that a word of the recording and one of the replay are new names of the same thing. */
+function isNewName(recorded: string, replayed: string, { session }: Said): boolean {
+  return outboundCalls(session).some(
+    ({ Matched }) =>
+      Matched !== null &&
+      Matched.ActionIndex >= 0 &&
+      Matched.Reason.includes('is new in the recording and in this run') &&
+      Matched.Differences.some((line) => {
+        const [, before = '', after = ''] = /^[^:]*: ([^]*) -> ([^]*)$/.exec(line) ?? [];
+        return before.includes(recorded) && before.replace(recorded, replayed) === after;
+      }),
+  );
+}
+
 /**
  * Whether a word was drawn at random by the program: nobody has told it the word before it said so, and it is neither
  * made of something else (a digest, or a UUID of versions 3 and 5) nor says something itself (JSON in base 64, long data).
  */
-function isMadeUp(word: string, { session, before }: Said): boolean {
+function isMadeUp(word: string, said: Said): boolean {
   const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-([0-9a-f])/i.exec(word)?.[1];
   const random =
     uuid === undefined
-      ? word.length <= 36 && !isDigest(word) && !/^[0-9a-f]+$|^e[yJ]|[+/=]/i.test(word)
+      ? isPlainUuid(word, said) ||
+        (word.length <= 36 && !isDigest(word) && !/^[0-9a-f]+$|^e[yJ]|[+/=]/i.test(word))
       : /[1467]/.test(uuid);
+  return random && isDrawn(word) && isUntold(word, said);
+}
+
+/** Whether a word looks drawn: by its digits or, where they are few, by letters side by side that no language has there. */
+function isDrawn(word: string): boolean {
   const digits = word.replaceAll(/\D/g, '').length;
   const letters = word.replaceAll(/[^a-z]/gi, '').length;
-  if (!random || digits < 3 || letters < 3) return false;
+  if (letters < 3 || digits >= 3) return letters >= 3;
+  const kinds = word.replaceAll(/[a-z]/g, 'a').replaceAll(/[A-Z]/g, 'A').replaceAll(/\d/g, '0');
+  const changes = [...kinds].filter((kind, at) => at > 0 && kind !== kinds[at - 1]).length;
+  const pairs = [...word.toLowerCase()].flatMap((letter, at) => {
+    const next = word[at + 1]?.toLowerCase() ?? '';
+    return /^[a-z]{2}$/.test(letter + next)
+      ? [SECONDS[letter.charCodeAt(0) - 97]?.includes(next) ?? false]
+      : [];
+  });
+  const odd = pairs.filter((usual) => !usual).length;
+  return odd >= 4 && odd * 3 >= pairs.length && (digits > 0 || changes * 3 >= word.length);
+}
+
+/** For each letter from `a` on, those that stand behind it in words, as the matcher has them. */
+const SECONDS: readonly string[] = (
+  'abcdeghiklmnprstuvxy abeilorsuwy acehiklorstuwyz adeilorsuwy abcdefghijklmnoprstuvwx aefiloru aeghilnorsuwy ' +
+  'aeiouwy abcdefgjklmnoprstvxz aeijouwy aeioswy abdeghilmopstuy abeimopsuwy acdefghijklnopstuvwy ' +
+  'abcdefghijklmnoprstuvwx aeiloprstuwy u acdefgilmnoprstuwyz acehilopstuwyz acefhilmoprstuwy abcdegilmnoprst aei ' +
+  'aeio eipt aeiopstu e'
+).split(' ');
+
+/**
+ * Whether a word is a UUID without hyphens that was made now, of version 1, or at random, of version 4. A digest looks like
+ * the one never, and like the other once in 64 times; like it in the recording and in the replay, once in 4096.
+ */
+function isPlainUuid(word: string, said: Said): boolean {
+  const [, low = '', middle = '', version, high = ''] =
+    /^([0-9a-f]{8})([0-9a-f]{4})([14])([0-9a-f]{3})[89ab][0-9a-f]{15}$/i.exec(word) ?? [];
+  if (version !== '1') return version === '4';
+  // In tenths of microseconds since 1582 (RFC 9562).
+  const time = Number(BigInt(`0x${high}${middle}${low}`) / 10_000n) - UUID_EPOCH;
+  return Math.abs(time - milliseconds(said.at)) <= TOLERANCE;
+}
+
+/** Whether nobody has told the program a word before it said so. */
+function isUntold(word: string, { session, at, before }: Said): boolean {
   const knows = (bytes: Uint8Array | undefined): boolean =>
     bytes !== undefined && asLatin1(bytes).includes(word);
   if (knows(session.CallFromInbound?.Request)) return false;
-  return outboundCalls(session)
-    .filter(({ ActionIndex }) => before === undefined || ActionIndex < before)
-    .every(({ Response }) => !knows(Response));
+  const calls = outboundCalls(session).filter(
+    ({ ActionIndex }) => before === undefined || ActionIndex < before,
+  );
+  // What the program has said, nobody told it later, as a process of its own does that was asked before.
+  const said = calls.find(({ Request }) => knows(Request))?.OccurredAt ?? at;
+  return calls.every(({ Response, ResponseTime }) => !knows(Response) || said < ResponseTime);
 }

@@ -255,6 +255,24 @@ test('what differs in a statement is what the matcher has named', () => {
   ]);
 });
 
+test('many times in a statement are of the moment if each of them is', () => {
+  const statement = onMySql(call(1, mysql(3, 'SELECT 1')));
+  const { OccurredAt } = call(1, mysql(3, 'SELECT 1'));
+  const then = Number(OccurredAt / 1_000_000n);
+  const later = 86_400_000;
+  const times = (from: number, last = 0) =>
+    Array.from({ length: 40 }, (_, at) => new Date(from + at * 1000 + (at === 39 ? last : 0)).toISOString());
+  const asked = (now: string[]) =>
+    onMySql(
+      call(1, mysql(3, 'SELECT 1'), {
+        OccurredAt: OccurredAt + BigInt(later) * 1_000_000n,
+        Matched: matched(1, { Differences: [`where at: ${times(then).join()} -> ${now.join()}`] }),
+      }),
+    );
+  assert.deepEqual(compare(statement, asked(times(then + later))), []);
+  assert.equal(compare(statement, asked(times(then + later, 60_000))).length, 1);
+});
+
 test('a call in no recording is explained by its scores and the runner-up', () => {
   const recorded = calls(call(1, redis('GET', 'a')), call(2, redis('GET', 'b')));
   const { Differences } = compareSessions(

@@ -88,6 +88,10 @@ function compareCalls(
       );
       continue;
     }
+    if (isSaidUnasked(call) && (matched === null || matched.ActionIndex < 0)) {
+      into.Notes.push(`${describeCall(call, made)}, at another moment than recorded`);
+      continue;
+    }
     if (matched === null || matched.ActionIndex < 0) {
       into.Differences.push(extraCall(call, made, byIndex, calls));
       continue;
@@ -291,8 +295,7 @@ function isWorkOfItsOwn(session: Session, calls: readonly CallOutbound[], positi
 function isForTheConnection(session: Session, calls: readonly CallOutbound[], position: number): boolean {
   const call = calls[position];
   if (call === undefined) return false;
-  // What a server says first is no doing of the program.
-  if (call.Request.length === 0 && call.Error === '') return true;
+  if (isSaidUnasked(call)) return true;
   const purpose = purposeOf(protocolOf(session, call), call);
   if (purpose === 'connection' || isConnectionCall(call)) return true;
   // It changes the data like nothing else, unless it only ends the set-up of a new connection.
@@ -316,6 +319,11 @@ function isSql(session: Session, call: CallOutbound): boolean {
 /** Whether a call is part of a login, which is another one every time. */
 function isLogin(session: Session, call: CallOutbound): boolean {
   return isSql(session, call) && /\(login\)/.test(describeCall(call));
+}
+
+/** What a server says first, or unasked, is no doing of the program. */
+function isSaidUnasked(call: CallOutbound): boolean {
+  return call.Request.length === 0 && !isErrno(call.Error);
 }
 
 /** Whether a call was answered as any server answers it. */

@@ -3,6 +3,7 @@ import { connectionOf, peerOf, type CallOutbound, type Session } from '../record
 import { clip, show } from './bytes.ts';
 import { describeFastCgiRequest, parseFastCgiResponse } from './fastcgi.ts';
 import { parseHttpRequest, parseHttpResponse } from './http.ts';
+import { parseMemcachedCommands, showMemcachedCommand } from './memcached.ts';
 import { parseRedisCommands, showRedisCommand } from './redis.ts';
 import { describeSql } from './sql.ts';
 
@@ -39,15 +40,23 @@ export function describeCall(call: CallOutbound, calls: readonly CallOutbound[] 
 }
 
 function describeCallRequest(call: CallOutbound, calls: readonly CallOutbound[]): string {
-  if (call.Request.length === 0) return call.Error === '' ? '(the server speaks first)' : '(connect)';
+  if (call.Request.length === 0) return unasked(call);
   const http = parseHttpRequest(call.Request);
   if (http !== undefined) return clip(`${http.method} ${http.target}`, LIMIT);
   const redis = parseRedisCommands(call.Request);
   if (redis !== undefined) return clip(redis.map((args) => showRedisCommand(args)).join('; '), LIMIT);
   const fastCgi = describeFastCgiRequest(call.Request);
   if (fastCgi !== undefined) return clip(fastCgi, LIMIT);
+  const memcached = parseMemcachedCommands(call.Request);
+  if (memcached !== undefined)
+    return clip(memcached.map((command) => showMemcachedCommand(command)).join('; '), LIMIT);
   const sql = describeSql(call, calls);
   return sql === undefined ? show(call.Request, LIMIT) : clip(sql, LIMIT);
+}
+
+/** A call without a request: a connect that failed, or what a server says before it is asked. */
+function unasked({ Error, Response }: CallOutbound): string {
+  return Response.length === 0 && /^E[A-Z\d]+$/.test(Error) ? '(connect)' : '(the server speaks first)';
 }
 
 /** The protocol of a call as the recording has it, or as its bytes say; empty where neither knows. */

@@ -23,5 +23,6 @@ test('what is cut or other is not taken for a command', () => {
 
 test('what only concerns the connection', () => {
   assert.ok(isRedisConnectionCommand(parseRedisCommands(redis('client', 'SETINFO', 'LIB-NAME', 'x')) ?? []));
+  assert.ok(isRedisConnectionCommand(parseRedisCommands(redis('ECHO', 'phpredis:6b04110cde0b8')) ?? []));
   assert.ok(!isRedisConnectionCommand(parseRedisCommands(redis('GET', 'HELLO')) ?? []));
 });

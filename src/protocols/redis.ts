@@ -33,6 +33,7 @@ const CONNECTION_COMMANDS: ReadonlySet<string> = new Set([
   'CLIENT',
   'READONLY',
   'PING',
+  'ECHO',
   'QUIT',
 ]);
 

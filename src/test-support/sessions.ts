@@ -16,6 +16,16 @@ export function redis(...args: string[]): Uint8Array {
   return bytes(`*${args.length}\r\n${args.map((arg) => `$${arg.length}\r\n${arg}\r\n`).join('')}`);
 }
 
+/** A request of memcached's binary protocol, its operation by number. */
+export function memcached(operation: number, { extras = '', key = '', value = '' } = {}): Uint8Array {
+  const body = bytes(extras + key + value);
+  const head = Buffer.alloc(24);
+  head.set([0x80, operation, 0, key.length, extras.length]);
+  head.writeUInt32BE(body.length, 8);
+  head.writeUInt32BE(operation + key.length, 12);
+  return Buffer.concat([head, body]);
+}
+
 /** An HTTP response with a JSON body. */
 export function json(status: number, body: unknown, headers: Record<string, string> = {}): Uint8Array {
   const content = JSON.stringify(body);

@@ -10,7 +10,8 @@ use koala_protocol::decode::redis::Commands;
 pub fn sets_up(request: &[u8]) -> bool {
     let Some(words) = words(request) else { return false };
     match words.first().map(String::as_str) {
-        Some("HELLO" | "AUTH" | "SELECT" | "PING" | "READONLY" | "READWRITE") => true,
+        // phpredis asks so whether a connection that it kept is alive.
+        Some("HELLO" | "AUTH" | "SELECT" | "PING" | "ECHO" | "READONLY" | "READWRITE") => true,
         Some("CLIENT") => words.get(1).is_some_and(|word| {
             matches!(
                 word.as_str(),
@@ -33,19 +34,31 @@ pub fn simulate(request: &[u8]) -> Option<Vec<u8>> {
     if !sets_up(request) {
         return None;
     }
+    if let Some(said) = echoed(request) {
+        return Some([format!("${}\r\n", said.len()).as_bytes(), said, b"\r\n"].concat());
+    }
     let words = words(request)?;
     let answer: &[u8] = match (words.first()?.as_str(), words.get(1).map(String::as_str)) {
         ("HELLO", Some("3")) => HELLO_3,
         ("HELLO", _) => HELLO_2,
         ("PING", None) => b"+PONG\r\n",
-        // It says its argument again, whose bytes are gone here.
-        ("PING", Some(_)) => return None,
+        // They are answered with an error.
+        ("PING" | "ECHO", _) => return None,
         ("CLIENT", Some("ID")) => b":1\r\n",
         // Servers but for those of Redis Cloud do not know it, which clients (node-redis) take for an answer.
         ("CLIENT", Some("MAINT_NOTIFICATIONS")) => b"-ERR unknown subcommand 'MAINT_NOTIFICATIONS'\r\n",
         _ => b"+OK\r\n",
     };
     Some(answer.to_vec())
+}
+
+/// The one argument of a command that is answered with it.
+fn echoed(request: &[u8]) -> Option<&[u8]> {
+    let mut commands = Commands::parse(request)?;
+    let mut words = commands.next()?.arguments();
+    let (name, said) = (words.next()?, words.next()?);
+    let echoes = name.eq_ignore_ascii_case(b"ECHO") || name.eq_ignore_ascii_case(b"PING");
+    (echoes && words.next().is_none()).then_some(said)
 }
 
 const HELLO_3: &[u8] = b"%7\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n7.0.0\r\n$5\r\nproto\r\n:3\r\n\
@@ -84,6 +97,8 @@ mod tests {
             &["client", "setinfo", "LIB-NAME", "x"],
             &["CLIENT", "MAINT_NOTIFICATIONS", "ON", "moving-endpoint-type", "external-ip"],
             &["PING"],
+            &["PING", "there?"],
+            &["echo", "phpredis:6b04110cde0b8:1dc3678d"],
         ] {
             assert!(sets_up(&command(words)), "{words:?}");
             assert!(simulate(&command(words)).is_some(), "{words:?}");
@@ -98,6 +113,13 @@ mod tests {
     }
 
     #[test]
+    fn what_is_said_is_said_again_as_it_was() {
+        assert_eq!(simulate(&command(&["Echo", "Aé"])).unwrap(), "$3\r\nAé\r\n".as_bytes());
+        assert_eq!(simulate(&command(&["ECHO"])), None);
+        assert_eq!(simulate(&command(&["ECHO", "a", "b"])), None);
+    }
+
+    #[test]
     fn simulated_answers_are_whole_replies() {
         use koala_protocol::{Expected, Framing, Protocol, frame_response};
         for words in [
@@ -107,6 +129,7 @@ mod tests {
             &["CLIENT", "ID"],
             &["CLIENT", "MAINT_NOTIFICATIONS", "ON"],
             &["SELECT", "1"],
+            &["ECHO", "a b"],
         ] {
             let request = command(words);
             let answer = simulate(&request).unwrap();
