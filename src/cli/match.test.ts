@@ -3,7 +3,8 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import { test, type TestContext } from 'node:test';
-import { call, redis, session, temporary, writeRecording } from '../test-support/sessions.ts';
+import { bytes, call, redis, session, temporary, writeRecording } from '../test-support/sessions.ts';
+import type { Session } from '../recording/model.ts';
 import { runCli } from './cli.ts';
 
 async function match(
@@ -11,11 +12,22 @@ async function match(
   request: Uint8Array,
   ...options: string[]
 ): Promise<{ code: number; out: string; err: string }> {
+  return matchAmong(t, recorded, request, ...options);
+}
+
+const recorded = [
+  session({ Actions: [call(1, redis('GET', 'item:1')), call(2, redis('GET', 'item:2'))] }),
+  session({ SessionId: '1795358265987015099-2', Actions: [call(1, redis('SET', 'total', '7'))] }),
+];
+
+async function matchAmong(
+  t: TestContext,
+  sessions: readonly Session[],
+  request: Uint8Array,
+  ...options: string[]
+): Promise<{ code: number; out: string; err: string }> {
   const recording = await temporary(t);
-  await writeRecording(recording, [
-    session({ Actions: [call(1, redis('GET', 'item:1')), call(2, redis('GET', 'item:2'))] }),
-    session({ SessionId: '1795358265987015099-2', Actions: [call(1, redis('SET', 'total', '7'))] }),
-  ]);
+  await writeRecording(recording, sessions);
   const file = join(await temporary(t), 'request');
   await writeFile(file, request);
   const texts = { out: '', err: '' };
@@ -58,6 +70,30 @@ test('among the calls of one session, as JSON', async (t) => {
   assert.ok(typeof report === 'object' && report !== null && 'Calls' in report && 'Decisions' in report);
   assert.equal(report.Calls, 1);
   assert.ok(Array.isArray(report.Decisions) && report.Decisions.length === 1);
+});
+
+test('what sessions were called with tells which names their program makes up', async (t) => {
+  const [old, now] = ['5315d05bea55d14822e8cef4f94cb00f', 'ac508a40922ac4b6319e82f5d6b538b2'];
+  const actions = [
+    call(1, redis('GET', `session:${old}`), { Response: bytes('$-1\r\n') }),
+    call(2, redis('SETEX', `session:${old}`, '60', 'a')),
+  ];
+  const { CallFromInbound, ReturnInbound } = session();
+  assert.ok(CallFromInbound !== null && ReturnInbound !== null);
+  const begun = session({
+    ReturnInbound: { ...ReturnInbound, Response: bytes(`HTTP/1.1 200 OK\r\nSet-Cookie: sid=${old}\r\n\r\n`) },
+    Actions: actions,
+  });
+  const asked = redis('GET', `session:${now}`);
+  const { code, out } = await matchAmong(t, [begun], asked);
+  assert.equal(code, 0, out);
+  assert.match(out, /the token in argument 1 is new in the recording and in this run/);
+
+  const told = session({
+    CallFromInbound: { ...CallFromInbound, Request: bytes(`GET / HTTP/1.1\r\nCookie: sid=${old}\r\n\r\n`) },
+    Actions: actions,
+  });
+  assert.equal((await matchAmong(t, [told], asked)).code, 1);
 });
 
 test('mistakes are told in a line', async (t) => {

@@ -12,6 +12,20 @@ export interface MatcherOptions {
   strategy?: Strategy | undefined;
   /** The mark, from 0 to 1, that a changed call needs; 0.7 by default. `chunk` has limits of its own. */
   threshold?: number | undefined;
+  /**
+   * What the sessions that the calls belong to were called with, where that is known. It tells a name that the program
+   * makes up, such as the id of a session that it begins, from one that it was told; without it, a name is taken for made
+   * up only where the call itself makes what has it, as the key that is written.
+   */
+  inbound?: readonly Inbound[] | undefined;
+}
+
+/** An inbound request of a recorded session. */
+export interface Inbound {
+  /** What the program was called with; empty where nobody called it, as at its start. */
+  request: Uint8Array;
+  /** What it answered. */
+  response?: Uint8Array | undefined;
 }
 
 /** A call: recorded, or sent by a program. */
@@ -22,17 +36,27 @@ export interface Call {
   request: Uint8Array;
   /**
    * The connection, by any number but 0 that tells it from others. `chunk` and `sim` remember what a connection was
-   * answered with; without it, they take all requests to a peer for those of one. The addon's `auto` remembers the
-   * statements that were prepared on it, and its database; without it, a sent request names what a recorded connection
-   * to its peer was told.
+   * answered with; without it, they take all requests to a peer for those of one. `auto` remembers the statements that
+   * were prepared on it, and its database; without it, a sent request names what a recorded connection to its peer was
+   * told.
    */
   connection?: number | undefined;
   /**
-   * Of a recorded call: what it was answered, where that is known. It tells the addon's `auto` which fields matter, and
-   * under which numbers statements were prepared; a sent request is taken to get the answer of the call that is found.
-   * The WASM module, whose size is bounded, does not look at it.
+   * Of a recorded call: what it was answered, where that is known. It tells `auto` which fields matter, where names come
+   * from, and under which numbers statements were prepared; a sent request is taken to get the answer of the call that
+   * is found.
    */
   response?: Uint8Array | undefined;
+  /**
+   * Of a recorded call: how many of the calls behind it were made before its answer came; none by default. What the answer
+   * says, they were not told by it.
+   */
+  overtaken?: number | undefined;
+  /**
+   * When it was sent, in milliseconds since 1970 by the clock that the program read. Where that is known of a recorded call
+   * and of a sent one, `auto` takes the minute in a key for the recorded one if each is the minute of its call.
+   */
+  at?: number | undefined;
 }
 
 /** What one field of a request contributed to a mark. */
@@ -68,7 +92,7 @@ export interface Decision {
  * in the order in which they are asked for, whichever of the ways that is.
  */
 export interface Matcher {
-  find(peer: string, request: Uint8Array, connection?: number): Decision;
+  find(peer: string, request: Uint8Array, connection?: number, at?: number): Decision;
   /** As `find` for each of the calls. */
   findMany(calls: Call[]): Decision[];
   /** As `findMany`; the addon decides on another thread, the WASM module at once (use it in a Worker). */

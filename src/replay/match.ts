@@ -1,12 +1,12 @@
 /** Which recorded call a request is, and why: the decision of a replay, for one request, with its explanation. */
-import type { Decision, DecodedRequest, MatcherOptions } from '../native/api.ts';
+import type { Decision, DecodedRequest, Inbound, MatcherOptions } from '../native/api.ts';
 import { loadNative } from '../native/native.ts';
 import { describeCall } from '../protocols/describe.ts';
 import { connectionOf, outboundCalls, peerOf, type CallOutbound, type Session } from '../recording/model.ts';
 import { Recording } from '../recording/recording.ts';
 
 /** What to match. */
-export interface MatchOptions extends MatcherOptions {
+export interface MatchOptions extends Pick<MatcherOptions, 'strategy' | 'threshold'> {
   /** The bytes that a program would send. */
   request: Uint8Array;
   /** The recording whose calls it may be. */
@@ -60,18 +60,23 @@ interface Recorded {
 /** Decides and explains. A `KoalaError` says why the recording can't be read, or has no such session. */
 export async function explainMatch(options: MatchOptions): Promise<MatchReport> {
   const native = await loadNative();
-  const calls = await recordedCalls(options);
+  const { calls, inbound } = await recordedCalls(options);
   const matcher = new native.Matcher(
-    calls.map(({ peer, connection, call }) => ({
+    calls.map(({ peer, connection, call }, at) => ({
       peer,
       connection,
       request: call.Request,
       response: call.Response,
+      overtaken: overtaken(calls, at),
+      at: Number(call.OccurredAt / 1_000_000n),
     })),
-    { strategy: options.strategy, threshold: options.threshold },
+    { strategy: options.strategy, threshold: options.threshold, inbound },
   );
+  const now = Date.now();
   const peers = options.peer === undefined ? [...new Set(calls.map(({ peer }) => peer))] : [options.peer];
-  const decisions = peers.map((peer) => decide(peer, matcher.find(peer, options.request), calls));
+  const decisions = peers.map((peer) =>
+    decide(peer, matcher.find(peer, options.request, undefined, now), calls),
+  );
   return {
     Request: decoded(native.decodeRequest(options.request)),
     Calls: calls.length,
@@ -79,10 +84,28 @@ export async function explainMatch(options: MatchOptions): Promise<MatchReport> 
   };
 }
 
-async function recordedCalls({ recording, sessions }: MatchOptions): Promise<Recorded[]> {
+/** How many of the calls behind one were made before it was answered. */
+function overtaken(calls: readonly Recorded[], at: number): number {
+  const answered = calls[at]?.call.ResponseTime ?? 0n;
+  let next = at + 1;
+  while ((calls[next]?.call.OccurredAt ?? answered) < answered) next += 1;
+  return next - at - 1;
+}
+
+/** The calls of the sessions, and what these were called with. */
+async function recordedCalls({
+  recording,
+  sessions,
+}: MatchOptions): Promise<{ calls: Recorded[]; inbound: Inbound[] }> {
   const opened = await Recording.open(recording);
-  const found: Recorded[] = [];
+  const calls: Recorded[] = [];
+  const inbound: Inbound[] = [];
   const add = (session: Session): void => {
+    // Of a program that nobody called, that is known as well.
+    inbound.push({
+      request: session.CallFromInbound?.Request ?? new Uint8Array(),
+      response: session.ReturnInbound?.Response,
+    });
     for (const call of outboundCalls(session)) {
       // A server's greeting is nothing that is asked for.
       if (call.Request.length === 0) continue;
@@ -93,7 +116,7 @@ async function recordedCalls({ recording, sessions }: MatchOptions): Promise<Rec
       };
       const asked = connectionOf(session, call.ConnectionId)?.Peer ?? '';
       const peer = asked === '' ? peerOf(call) : asked;
-      found.push({ reference, peer, connection: Number(call.ConnectionId), call });
+      calls.push({ reference, peer, connection: Number(call.ConnectionId), call });
     }
   };
   if (sessions === undefined || sessions.length === 0) {
@@ -101,7 +124,7 @@ async function recordedCalls({ recording, sessions }: MatchOptions): Promise<Rec
   } else {
     for (const id of sessions) add((await opened.find(id)).session);
   }
-  return found;
+  return { calls, inbound };
 }
 
 function decide(peer: string, decision: Decision, calls: readonly Recorded[]): MatchDecision {

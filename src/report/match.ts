@@ -8,6 +8,8 @@ import { count, styleFor, type Style } from './style.ts';
 const SHOWN = 5;
 const NAME_WIDTH = 12;
 const VALUE_WIDTH = 90;
+/** What holds many times is told whole, for what reads the JSON. */
+const DIFFERENCE_WIDTH = 200;
 
 /** Prints how the request was understood, and what was decided for each peer, the best first. */
 export function printMatch(report: MatchReport, stream: Writable): void {
@@ -44,7 +46,8 @@ function decisionLines(decision: MatchDecision, style: Style): string[] {
   if (RunnerUp !== null && !same)
     lines.push(style.dim(`  ${runnerUpLine(reference(RunnerUp.Call), RunnerUp.Mark)}`));
   lines.push(...scoreLines(Fields).map((line) => style.dim(`  ${line}`)));
-  for (const difference of Differences) lines.push(`  ${style.yellow('differs')}  ${difference}`);
+  for (const difference of Differences)
+    lines.push(`  ${style.yellow('differs')}  ${clip(difference, DIFFERENCE_WIDTH)}`);
   return lines;
 }
 

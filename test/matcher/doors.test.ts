@@ -15,11 +15,13 @@ interface WrittenCall {
   peer: string;
   request?: string;
   requestHex?: string;
+  response?: string;
 }
 
 interface Case {
   name: string;
   strategy: Strategy;
+  inbound?: { request: string; response: string }[];
   calls: WrittenCall[];
   steps: (WrittenCall & { expected: Decision; decoded: DecodedRequest })[];
 }
@@ -31,19 +33,26 @@ const doors: { name: string; skip: string | false; load: () => Native | Promise<
   { name: 'the WASM module', skip: noWasm, load: loadWasm },
 ];
 
+const text = (written: string) => new TextEncoder().encode(written);
 const bytes = ({ request, requestHex }: WrittenCall) =>
-  request === undefined
-    ? new Uint8Array(Buffer.from(requestHex ?? '', 'hex'))
-    : new TextEncoder().encode(request);
+  request === undefined ? new Uint8Array(Buffer.from(requestHex ?? '', 'hex')) : text(request);
 const small = await readCases(smallCases);
 
 for (const { name, skip, load } of doors) {
   test(`${name} decides as written`, { skip }, async () => {
     const native = await load();
     let steps = 0;
-    for (const { name: title, strategy, calls, steps: asked } of cases) {
-      const recorded = calls.map((call) => ({ peer: call.peer, request: bytes(call) }));
-      const matcher = new native.Matcher(recorded, { strategy });
+    for (const { name: title, strategy, inbound, calls, steps: asked } of cases) {
+      const recorded = calls.map((call) => ({
+        peer: call.peer,
+        request: bytes(call),
+        response: text(call.response ?? ''),
+      }));
+      const sessions = inbound?.map(({ request, response }) => ({
+        request: text(request),
+        response: text(response),
+      }));
+      const matcher = new native.Matcher(recorded, { strategy, inbound: sessions });
       for (const [number, step] of asked.entries()) {
         assert.deepEqual(matcher.find(step.peer, bytes(step)), step.expected, `${title}, step ${number}`);
         assert.deepEqual(native.decodeRequest(bytes(step)), step.decoded, `${title}, step ${number}`);
@@ -71,6 +80,7 @@ for (const { name, skip, load } of doors) {
     });
     // Not of the type at all: an error, and the next call is served.
     assert.throws(() => new native.Matcher([{ peer: 1 } as never]));
+    assert.throws(() => new native.Matcher([], { inbound: [{ request: 'a' }] as never }));
     assert.throws(() => new native.Matcher([]).findMany([{ peer: 'a', request: 'b' } as never]));
     assert.equal(native.decodeRequest(Buffer.from('PING\r\n')).protocol, 'redis');
   });
@@ -128,6 +138,45 @@ for (const { name, skip, load } of doors) {
       assert.equal(native.sessionToKoala1Json(cbor), json.toString(), file);
     }
   });
+
+  test(`${name} knows what connections were told and what answers tell`, { skip }, async () => {
+    const native = await load();
+    const peer = '10.0.0.1:3306';
+    const prepare = Buffer.from('\x1d\0\0\0\x16SELECT a FROM t WHERE id = ?', 'latin1');
+    const prepared = Buffer.from('\x0c\0\0\x01\0\x07\0\0\0\x01\0\x01\0\0\0\0', 'latin1');
+    const execute = (id: number) =>
+      Buffer.from(
+        `\x12\0\0\0\x17\x07\0\0\0\0\x01\0\0\0\0\x01\x03\0${String.fromCharCode(id)}\0\0\0`,
+        'latin1',
+      );
+    const calls = [
+      { peer, connection: 4, request: prepare, response: prepared },
+      { peer, connection: 4, request: execute(42), response: Buffer.from('row') },
+    ];
+    // Without a connection, the statement is the one that the recorded connection prepared.
+    const alone = new native.Matcher(calls).find(peer, execute(43));
+    assert.deepEqual([alone.index, alone.nearest, alone.differences], [null, 1, ['where id: 42 -> 43']]);
+    // On one of its own, it is the one that was prepared there.
+    const matcher = await native.Matcher.build(calls);
+    const [first, second, third] = matcher.findMany([
+      { peer, connection: 9, request: prepare },
+      { peer, connection: 9, request: execute(43) },
+      { peer, connection: 9, request: execute(42) },
+    ]);
+    assert.deepEqual([first?.index, second?.index, third?.index], [0, null, 1]);
+    assert.deepEqual(second?.differences, ['where id: 42 -> 43']);
+
+    const get = (shop: string, more = '') =>
+      Buffer.from(`GET /prices HTTP/1.1\r\nHost: a\r\nX-Shop: ${shop}\r\n${more}\r\n`);
+    const prices = ['berlin', 'paris'].map((shop) => ({
+      peer,
+      request: get(shop),
+      response: Buffer.from(`HTTP/1.1 200 OK\r\n\r\nprices of ${shop}`),
+    }));
+    const asked = new native.Matcher(prices);
+    assert.equal(asked.find(peer, get('rome')).index, null);
+    assert.equal(asked.find(peer, get('paris', 'X-New: 1\r\n')).index, 1);
+  });
 }
 
 test('where there is no addon, the WASM module serves', { skip: noWasm }, async () => {
@@ -152,40 +201,4 @@ test('the doors decide alike on the large set of cases', { skip: noLarge || noWa
     const [here, there] = [decideAll(addon, strategy, many), decideAll(wasm, strategy, many)];
     for (const [number, { name }] of many.entries()) assert.deepEqual(there[number], here[number], name);
   }
-});
-
-test('the Node addon knows what connections were told and what answers tell', async () => {
-  const native = loadAddon();
-  const peer = '10.0.0.1:3306';
-  const prepare = Buffer.from('\x1d\0\0\0\x16SELECT a FROM t WHERE id = ?', 'latin1');
-  const prepared = Buffer.from('\x0c\0\0\x01\0\x07\0\0\0\x01\0\x01\0\0\0\0', 'latin1');
-  const execute = (id: number) =>
-    Buffer.from(`\x12\0\0\0\x17\x07\0\0\0\0\x01\0\0\0\0\x01\x03\0${String.fromCharCode(id)}\0\0\0`, 'latin1');
-  const calls = [
-    { peer, connection: 4, request: prepare, response: prepared },
-    { peer, connection: 4, request: execute(42), response: Buffer.from('row') },
-  ];
-  // Without a connection, the statement is the one that the recorded connection prepared.
-  const alone = new native.Matcher(calls).find(peer, execute(43));
-  assert.deepEqual([alone.index, alone.nearest, alone.differences], [null, 1, ['where id: 42 -> 43']]);
-  // On one of its own, it is the one that was prepared there.
-  const matcher = await native.Matcher.build(calls);
-  const [first, second, third] = matcher.findMany([
-    { peer, connection: 9, request: prepare },
-    { peer, connection: 9, request: execute(43) },
-    { peer, connection: 9, request: execute(42) },
-  ]);
-  assert.deepEqual([first?.index, second?.index, third?.index], [0, null, 1]);
-  assert.deepEqual(second?.differences, ['where id: 42 -> 43']);
-
-  const get = (shop: string, more = '') =>
-    Buffer.from(`GET /prices HTTP/1.1\r\nHost: a\r\nX-Shop: ${shop}\r\n${more}\r\n`);
-  const prices = ['berlin', 'paris'].map((shop) => ({
-    peer,
-    request: get(shop),
-    response: Buffer.from(`HTTP/1.1 200 OK\r\n\r\nprices of ${shop}`),
-  }));
-  const asked = new native.Matcher(prices);
-  assert.equal(asked.find(peer, get('rome')).index, null);
-  assert.equal(asked.find(peer, get('paris', 'X-New: 1\r\n')).index, 1);
 });

@@ -6,13 +6,18 @@ use crate::renames::{self, Renamed};
 use crate::shape;
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::fmt::Write;
 use koala_protocol::ConnectionState;
 
 /// An explanation is kept with every replayed call: it names so many differences, and counts the rest.
 const MOST_DIFFERENCES: usize = 12;
 /// Values are cut to so many characters.
 const MOST_CHARACTERS: usize = 72;
+/// And to so many, where they differ in what is generated alone: whether that is right, only the whole of it tells, as that
+/// each of many times has moved on as far as the clock has.
+const MOST_GENERATED: usize = 4096;
 /// Long texts that share this much are the same text, changed.
 const SAME_TEXT: f64 = 0.9;
 
@@ -35,14 +40,19 @@ struct Field {
 }
 
 impl Texts {
-    fn of(request: Request<'_>, scratch: &mut Scratch) -> Self {
+    /// With room for those of a request.
+    pub(crate) fn for_request(request: Request<'_>) -> Self {
         const NAMES: usize = 512;
         const FIELDS: usize = 24;
-        let mut texts = Self {
+        Self {
             names: String::with_capacity(NAMES),
             values: Vec::with_capacity(request.bytes.len()),
             fields: Vec::with_capacity(FIELDS),
-        };
+        }
+    }
+
+    fn of(request: Request<'_>, scratch: &mut Scratch) -> Self {
+        let mut texts = Self::for_request(request);
         fields::read(request, scratch, &mut texts);
         texts
     }
@@ -144,7 +154,7 @@ pub fn changes(state: &ConnectionState, recorded: &[u8], present: &[u8]) -> Vec<
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
     old: Texts,
-    new: Texts,
+    new: Arc<Texts>,
     /// The places of those that differ.
     places: Vec<(Option<usize>, Option<usize>)>,
 }
@@ -152,7 +162,13 @@ pub(crate) struct Changes {
 impl Changes {
     /// From the recorded request to the present one.
     pub(crate) fn between(recorded: Request<'_>, request: Request<'_>, scratch: &mut Scratch) -> Self {
-        let (old, new) = (Texts::of(recorded, scratch), Texts::of(request, scratch));
+        let new = Arc::new(Texts::of(request, scratch));
+        Self::to(recorded, new, scratch)
+    }
+
+    /// From the recorded request to one that was read.
+    pub(crate) fn to(recorded: Request<'_>, new: Arc<Texts>, scratch: &mut Scratch) -> Self {
+        let old = Texts::of(recorded, scratch);
         // Most requests have the same fields in the same order.
         let both = 0..old.fields.len().min(new.fields.len());
         let ordered = both.clone().take_while(|place| old.name(*place) == new.name(*place)).count();
@@ -237,11 +253,16 @@ impl Changes {
         Some(conceded)
     }
 
-    /// The tokens that stand in the place of others, with the name and the role of the field that they are in.
-    pub(crate) fn renamed<'a>(&'a self, each: &mut dyn FnMut(&'a str, Role, Renamed<'a>)) {
+    /// The tokens that stand in the place of others, with the name and the role of the field that they are in, of fields
+    /// that are `wanted`.
+    pub(crate) fn renamed<'a>(
+        &'a self,
+        wanted: &dyn Fn(&str, Role) -> bool,
+        each: &mut dyn FnMut(&'a str, Role, Renamed<'a>),
+    ) {
         for (before, after) in self.pairs() {
             if let (Some(before), Some(after)) = (before, after)
-                && before.role != Role::Noise
+                && wanted(before.name, before.role)
             {
                 renames::pairs(before.value, after.value, &mut |pair| each(before.name, before.role, pair));
             }
@@ -336,61 +357,73 @@ fn shape_equal(a: &[u8], b: &[u8]) -> bool {
 }
 
 fn line(name: &str, before: Option<Text<'_>>, after: Option<Text<'_>>) -> String {
-    let (before, after) = match (before, after) {
-        (Some(before), Some(after)) => excerpts(before.value, after.value),
-        (before, after) => {
-            let show = |text: Option<Text<'_>>| match text {
-                Some(text) => excerpt(text.value, 0),
-                None => String::from("(absent)"),
-            };
-            (show(before), show(after))
-        }
+    const ARROW: &str = " -> ";
+    let mut line = String::with_capacity(name.len() + 2 * (MOST_CHARACTERS + ARROW.len()));
+    line.push_str(name);
+    line.push_str(": ");
+    let (from, most) = match (before, after) {
+        (Some(before), Some(after)) => shown(before.value, after.value),
+        _ => (0, MOST_CHARACTERS),
     };
-    format!("{name}: {before} -> {after}")
+    for (text, end) in [(before, ARROW), (after, "")] {
+        match text {
+            Some(text) => excerpt(text.value, from, most, &mut line),
+            None => line.push_str("(absent)"),
+        }
+        line.push_str(end);
+    }
+    line
 }
 
-/// Both values from shortly before where they part.
-fn excerpts(before: &[u8], after: &[u8]) -> (String, String) {
+/// Where two values are shown from, and how many characters of them.
+fn shown(before: &[u8], after: &[u8]) -> (usize, usize) {
+    let longest = before.len().max(after.len());
+    if longest <= MOST_CHARACTERS {
+        return (0, MOST_CHARACTERS);
+    } else if longest <= MOST_GENERATED && shape_equal(before, after) {
+        return (0, MOST_GENERATED);
+    }
+    // From shortly before they part.
     let common = before.iter().zip(after).take_while(|(a, b)| a == b).count();
-    let long = before.len().max(after.len()) > MOST_CHARACTERS;
-    let from = if long { common.saturating_sub(16) } else { 0 };
-    (excerpt(before, from), excerpt(after, from))
+    (common.saturating_sub(16), MOST_CHARACTERS)
 }
 
-fn excerpt(value: &[u8], from: usize) -> String {
-    let mut text = String::new();
+fn excerpt(value: &[u8], from: usize, most: usize, text: &mut String) {
     if from > 0 {
         text.push('…');
     }
     let rest = value.get(from..).unwrap_or_default();
-    let cut = rest.get(..MOST_CHARACTERS * 4).unwrap_or(rest);
+    let cut = rest.get(..most * 4).unwrap_or(rest);
     let mut shown = 0;
     for chunk in cut.utf8_chunks() {
         for character in chunk.valid().chars() {
-            if shown >= MOST_CHARACTERS {
+            if shown >= most {
                 text.push('…');
-                return text;
+                return;
             }
-            if character.is_control() {
-                text.extend(character.escape_default());
-            } else {
-                text.push(character);
+            match character {
+                ' '..='~' => text.push(character),
+                '\t' => text.push_str("\\t"),
+                '\n' => text.push_str("\\n"),
+                '\r' => text.push_str("\\r"),
+                // Writing to a string cannot fail.
+                _ if character.is_control() => _ = write!(text, "\\u{{{:x}}}", u32::from(character)),
+                _ => text.push(character),
             }
             shown += 1;
         }
         for byte in chunk.invalid() {
-            if shown >= MOST_CHARACTERS {
+            if shown >= most {
                 text.push('…');
-                return text;
+                return;
             }
-            text.push_str(&format!("\\x{byte:02x}"));
+            let _ = write!(text, "\\x{:02x}", u32::from(*byte));
             shown += 1;
         }
     }
     if cut.len() < rest.len() {
         text.push('…');
     }
-    text
 }
 
 #[cfg(test)]
@@ -422,6 +455,22 @@ mod tests {
             ),
             ["where id: 1 -> 3"]
         );
+    }
+
+    #[test]
+    fn many_times_are_shown_whole() {
+        let get = |query: &str| format!("GET /a?{query} HTTP/1.1\r\n\r\n").into_bytes();
+        let since = |day: u8| {
+            let times = (0..40).map(|second| format!("2026-11-{day}T09:14:{second:02}Z"));
+            format!("at={}", times.collect::<Vec<_>>().join(","))
+        };
+        let [line] = &*differences(&get(&since(14)), &get(&since(23))) else { panic!() };
+        let whole = [14, 23].map(|day| since(day).replace("at=", "")).join(" -> ");
+        assert_eq!(*line, format!("query at: {whole}"));
+        // Nobody reads all of what is another text.
+        let words = |word: &str| format!("at={}", [word; 40].join(","));
+        let [line] = &*differences(&get(&words("one")), &get(&words("two"))) else { panic!() };
+        assert!(line.len() < 200 && line.ends_with('…'), "{line}");
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! The fields of a request as hashes: what is kept of every recorded call, and compared.
 
+use crate::explain::Texts;
 use crate::fields::{self, Facts, Group, Request, Role, Scratch, Sink};
 use crate::hash::{hash, mix};
 use crate::learn::KEY;
 use crate::shape::{self, Care};
 use crate::tokens;
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use koala_protocol::words::Words;
 
@@ -74,6 +76,8 @@ pub(crate) struct Collector {
     masked: Vec<u8>,
     /// Where what is asked for is to be read without its tokens as well.
     mint: Option<Mint>,
+    /// Where the fields are to be kept as text as well.
+    texts: Option<Texts>,
 }
 
 /// What is asked for without the tokens in it, by which a call is found whose token the program has made up.
@@ -104,6 +108,17 @@ impl Collector {
         // Equal names stay in their order: the second value of a name is compared with the second.
         self.features.sort_by_key(|feature| feature.name);
         (Keys::of(&self.features), facts)
+    }
+
+    /// As [`Self::read`], and its fields as text.
+    pub(crate) fn read_both(
+        &mut self,
+        request: Request<'_>,
+        scratch: &mut Scratch,
+    ) -> (Keys, Facts, Arc<Texts>) {
+        self.texts = Some(Texts::for_request(request));
+        let (keys, facts) = self.read(request, scratch);
+        (keys, facts, Arc::new(self.texts.take().unwrap_or_default()))
     }
 
     /// As [`Self::read`], and what is asked for without the tokens in it; `None` where it has none.
@@ -175,6 +190,9 @@ impl Sink for Collector {
         if self.mint.is_some() {
             self.mint(group, role, name, value);
         }
+        if let Some(texts) = &mut self.texts {
+            texts.field(group, role, name, value);
+        }
         let raw = hash(value);
         let care = match role {
             Role::TimedIdentity | Role::Timed => Some(Care::Times),
@@ -203,6 +221,9 @@ impl Sink for Collector {
 
     fn rewind(&mut self, count: usize) {
         self.features.truncate(count);
+        if let Some(texts) = &mut self.texts {
+            texts.rewind(count);
+        }
     }
 }
 

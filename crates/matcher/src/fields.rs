@@ -250,10 +250,24 @@ fn name_into<'a>(name: &'a mut String, prefix: &str, bytes: &[u8]) -> &'a str {
     name.push_str(prefix);
     match core::str::from_utf8(bytes) {
         Ok(text) => name.push_str(text),
-        // Writing to a string cannot fail.
-        Err(_) => _ = write!(name, "{}", bytes.escape_ascii()),
+        Err(_) => push_escaped(name, bytes),
     }
     name
+}
+
+/// As `escape_ascii` does, which takes more room in what a browser loads.
+fn push_escaped(text: &mut String, bytes: &[u8]) {
+    for byte in bytes {
+        match byte {
+            b'\t' => text.push_str("\\t"),
+            b'\n' => text.push_str("\\n"),
+            b'\r' => text.push_str("\\r"),
+            b'\\' | b'"' | b'\'' => text.extend(['\\', char::from(*byte)]),
+            b' '..=b'~' => text.push(char::from(*byte)),
+            // Writing to a string cannot fail.
+            _ => _ = write!(text, "\\x{:02x}", u32::from(*byte)),
+        }
+    }
 }
 
 /// Runs of digits, and of hex with digits in it, all alike: `/orders/7` resembles `/orders/8`.
@@ -760,7 +774,7 @@ fn read_literal(literal: &sql::Literal<'_>, name: &mut String, sink: &mut dyn Si
         let column = literal.column.get(..64).unwrap_or(literal.column);
         match core::str::from_utf8(column) {
             Ok(column) => name.push_str(column),
-            Err(_) => _ = write!(name, "{}", column.escape_ascii()),
+            Err(_) => push_escaped(name, column),
         }
     }
     match literal.clause {
@@ -829,4 +843,17 @@ fn read_thrift(call: &thrift::Call<'_>, scratch: &mut Scratch, sink: &mut dyn Si
 fn push_number(text: &mut Vec<u8>, number: i64) {
     let digits = alloc::format!("{number}");
     text.extend_from_slice(digits.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_escaped_as_by_the_standard_library() {
+        let all: Vec<u8> = (0..=u8::MAX).collect();
+        let mut text = String::new();
+        push_escaped(&mut text, &all);
+        assert_eq!(text, std::format!("{}", all.escape_ascii()));
+    }
 }

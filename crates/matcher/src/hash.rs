@@ -7,32 +7,16 @@ use core::hash::{BuildHasherDefault, Hasher};
 
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// The two halves of a full product, folded.
-#[cfg(not(target_arch = "wasm32"))]
-fn fold(a: u64, b: u64) -> u64 {
-    let product = u128::from(a) * u128::from(b);
-    let [low, high] = [product as u64, (product >> 64) as u64];
-    low ^ high
+/// Takes in a word. A product of 64 bits is one instruction everywhere, where the upper half of a full one is a call in
+/// WASM; its own upper half, which all bits of the word reach, is folded into its lower one.
+fn step(state: u64, word: u64) -> u64 {
+    let product = (state ^ word).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    product ^ product >> 32
 }
 
-/// The same. Where no instruction makes the full product, the four products of the halves are faster than the call that
-/// the compiler makes of it.
-#[cfg(any(test, target_arch = "wasm32"))]
-fn fold_halves(a: u64, b: u64) -> u64 {
-    const LOW: u64 = u32::MAX as u64;
-    let cross = (a >> 32) * (b & LOW);
-    let lowest = (a & LOW) * (b & LOW);
-    // No sum here is more than a full word.
-    let middle = (a & LOW) * (b >> 32) + (cross & LOW) + (lowest >> 32);
-    let high = (a >> 32) * (b >> 32) + (cross >> 32) + (middle >> 32);
-    a.wrapping_mul(b) ^ high
-}
-#[cfg(target_arch = "wasm32")]
-use fold_halves as fold;
-
-/// Two hashes into one; the order matters.
+/// Two hashes into one; the order matters. Such hashes may be added up.
 pub(crate) fn mix(a: u64, b: u64) -> u64 {
-    fold(a ^ MULTIPLIER, b.rotate_left(23) ^ 0xd6e8_feb8_6659_fd93)
+    step(step(a.wrapping_mul(MULTIPLIER), b.rotate_left(23)), MULTIPLIER)
 }
 
 /// The hash of bytes; the same on every platform.
@@ -40,14 +24,13 @@ pub(crate) fn hash(bytes: &[u8]) -> u64 {
     let mut state = MULTIPLIER ^ (bytes.len() as u64);
     let (chunks, rest) = bytes.as_chunks::<8>();
     for chunk in chunks {
-        state = fold(state ^ u64::from_le_bytes(*chunk), 0xa076_1d64_78bd_642f);
+        state = step(state, u64::from_le_bytes(*chunk));
     }
     let mut last = [0u8; 8];
     for (place, byte) in last.iter_mut().zip(rest) {
         *place = *byte;
     }
-    state = fold(state ^ u64::from_le_bytes(last), 0xe703_7ed1_a0b4_28db);
-    fold(state, MULTIPLIER)
+    step(step(state, u64::from_le_bytes(last)), MULTIPLIER)
 }
 
 /// Takes a hash for what it is.
@@ -78,9 +61,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn halves_make_the_whole(a: u64, b: u64) {
-            prop_assert_eq!(fold_halves(a, b), fold(a, b));
-            prop_assert_eq!(fold_halves(u64::MAX - (a >> 60), u64::MAX - (b >> 60)), fold(u64::MAX - (a >> 60), u64::MAX - (b >> 60)));
+        fn what_is_added_up_is_told_apart(fields in proptest::collection::vec((0u64..4, 0u64..4), 2..4)) {
+            // The same names and values, each value under the next name.
+            let key = |shift: usize| {
+                let values = fields.iter().cycle().skip(shift).map(|(_, value)| value);
+                let mixed = fields.iter().zip(values).map(|((name, _), value)| mix(hash(&name.to_le_bytes()), hash(&value.to_le_bytes())));
+                mixed.fold(0, u64::wrapping_add)
+            };
+            let sorted = |shift: usize| {
+                let values = fields.iter().cycle().skip(shift).map(|(_, value)| *value);
+                let mut pairs: Vec<_> = fields.iter().map(|(name, _)| *name).zip(values).collect();
+                pairs.sort_unstable();
+                pairs
+            };
+            prop_assert_eq!(sorted(0) == sorted(1), key(0) == key(1));
         }
 
         #[test]
@@ -97,8 +91,8 @@ mod tests {
         assert_ne!(hash(b""), hash(b"\0"));
         assert_ne!(hash(&[0; 8]), hash(&[0; 16]));
         assert_ne!(mix(1, 2), mix(2, 1));
-        // A multiplication by zero would forget what came before it.
-        let zeroing = 0xa076_1d64_78bd_642f_u64.to_le_bytes();
-        assert_ne!(hash(&zeroing), 0);
+        // Words that differ in their highest bit alone.
+        assert_ne!(mix(1, 0), mix(1, 1 << 63));
+        assert_ne!(hash(&[0, 0, 0, 0, 0, 0, 0, 0, 1]), hash(&[0, 0, 0, 0, 0, 0, 0, 128, 1]));
     }
 }

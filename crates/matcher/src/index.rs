@@ -1,13 +1,14 @@
 //! The index over recorded calls, and the decision.
 
 use crate::chains::Chains;
-use crate::explain::{Changes, text_of};
+use crate::explain::{Changes, Texts, text_of};
 use crate::features::{Collector, Comparison, Feature, Keys, Mint};
 use crate::fields::{Facts, Request, Scratch};
 use crate::hash::{hash, mix};
 use crate::koala1::Koala1;
 use crate::layout::{self, Layout, Message};
 use crate::learn::{self, Lesson, Lessons};
+use crate::moments;
 use crate::renames::{Inbound, Origins, Renames, is_nothing};
 use crate::{Decision, FieldScore, MARGIN, RecordedCall, RecordedTalk, Strategy, THRESHOLD};
 use alloc::borrow::Cow;
@@ -20,11 +21,10 @@ use koala_protocol::ConnectionState;
 
 mod made_up;
 
-/// Whether what the program makes up is followed. What a browser loads is bounded, and there it is not: such requests
-/// are unmatched.
-const FOLLOWS_NAMES: bool = cfg!(not(target_family = "wasm"));
+use made_up::{RENAMED, contradicts};
 
-use made_up::contradicts;
+/// Behind the reason of a decision about a request that says which minute it is.
+const MOMENT: &str = "the minute in it is that of the call, as the recorded one is";
 
 /// So many calls with the same identity are weighed against each other.
 const MOST_CANDIDATES: usize = 48;
@@ -60,6 +60,8 @@ pub struct Index {
     origins: Origins,
     renames: Renames,
     collector: Collector,
+    /// The fields of the request that was read last.
+    texts: Arc<Texts>,
     scratch: Scratch,
     /// In place of the tables, where the strategy is one of koala 1.x.
     koala1: Option<Koala1>,
@@ -69,6 +71,8 @@ pub struct Index {
 struct Call {
     peer: u64,
     request: Box<[u8]>,
+    /// When it was made, in nanoseconds since 1970; 0 where that is not known.
+    at: u64,
     /// What it refers to, where it refers to anything.
     state: Option<Box<ConnectionState>>,
     /// What the recording tells of it, where its protocol is not known.
@@ -148,6 +152,7 @@ impl Index {
             origins: Origins::default(),
             renames: Renames::default(),
             collector: Collector::default(),
+            texts: Arc::default(),
             scratch: Scratch::default(),
             koala1: None,
         };
@@ -159,16 +164,23 @@ impl Index {
         }
         let mut facts = Vec::new();
         let mut said = Vec::new();
+        // Requests, and answers when they came: other calls may have overtaken them.
+        let mut order = Vec::new();
         for (call, response, state) in talks {
             let number = u32::try_from(facts.len()).unwrap_or(u32::MAX);
             let facts_of = index.add(call, state, response);
-            if FOLLOWS_NAMES && strategy == Strategy::Auto {
-                let place = number.saturating_mul(2);
-                index.origins.note(place, call.request, !facts_of.read_only);
-                index.origins.note(place.saturating_add(1), response, false);
-            }
+            let asked = number.saturating_mul(2);
+            let answered = number.saturating_add(call.overtaken).saturating_mul(2).saturating_add(1);
+            order.extend([(asked, call.request, !facts_of.read_only), (answered, response, false)]);
             facts.push(facts_of);
             said.push((call.connection, response));
+        }
+        if strategy == Strategy::Auto {
+            // Stable, so that of answers that came between the same calls the one to the first call is the first.
+            order.sort_by_key(|(place, ..)| *place);
+            for (place, text, writes) in order {
+                index.origins.note(place, text, writes);
+            }
         }
         if strategy == Strategy::Auto {
             if facts.iter().any(|facts| facts.unknown) {
@@ -191,11 +203,12 @@ impl Index {
         self
     }
 
-    /// With what the session of these calls was called with, and what it answered to that: what is known to tell what the
-    /// program has made up, such as the id of a session that it begins, from what it was told.
+    /// With what a session of these calls was called with, and what it answered to that: what is known to tell what the
+    /// program has made up, such as the id of a session that it begins, from what it was told. Calls of several sessions
+    /// have as many.
     #[must_use]
     pub fn with_inbound(mut self, request: &[u8], response: &[u8]) -> Self {
-        self.renames.inbound = Some(Inbound::new(request, response));
+        self.renames.inbound.push(Inbound::new(request, response));
         self
     }
 
@@ -241,21 +254,65 @@ impl Index {
         self.find_asked(connection, peer, Request { state, ..Request::alone(request) })
     }
 
+    /// As [`Index::find_in`], of a request that is sent `now`, in nanoseconds since 1970 by the clock that its program reads.
+    /// It goes with [`RecordedCall::at`]: a minute in a key is the recorded one where each is that of its call.
+    pub fn find_at(
+        &mut self,
+        now: u64,
+        state: &ConnectionState,
+        connection: u64,
+        peer: &str,
+        request: &[u8],
+    ) -> Decision {
+        let decision = self.find_in(state, connection, peer, request);
+        if decision.index.is_some() || self.strategy != Strategy::Auto {
+            return decision;
+        }
+        let moved = decision.nearest.and_then(|call| self.at_moment_of(call, now, request));
+        let Some(moved) = moved else { return decision };
+        let state = Some(state).filter(|state| **state != ConnectionState::default());
+        let found = self.decide_named(peer, Request { state, ..Request::alone(&moved) });
+        // The minute of its own call, not of another one.
+        let is_own = |call: &usize| self.at_moment_of(*call, now, request).as_ref() == Some(&moved);
+        let Some(call) = found.index.filter(is_own) else { return decision };
+        self.take(call);
+        self.in_live_words(found, Request { state, ..Request::alone(request) }, MOMENT)
+    }
+
+    /// A request as it would have been sent when a recorded call was made.
+    fn at_moment_of(&self, call: usize, now: u64, request: &[u8]) -> Option<Vec<u8>> {
+        const SECOND: u64 = 1_000_000_000;
+        let then = self.calls.get(call)?.at;
+        if then == 0 { None } else { moments::moved(request, now / SECOND, then / SECOND) }
+    }
+
     fn find_asked(&mut self, connection: u64, peer: &str, request: Request<'_>) -> Decision {
         let decision = match &mut self.koala1 {
             Some(koala1) => koala1.find(connection, request.bytes, self.threshold, &self.used),
-            None => match self.recorded_names(request.bytes) {
-                Some(bytes) => {
-                    let decision = self.decide(peer, Request { bytes: &bytes, ..request });
-                    self.in_live_names(decision, request)
-                }
-                None => self.decide(peer, request),
-            },
+            None => self.decide_named(peer, request),
         };
-        if let Some(used) = decision.index.and_then(|index| self.used.get_mut(index)) {
-            *used = true;
+        if let Some(call) = decision.index {
+            self.take(call);
         }
         decision
+    }
+
+    /// The call is used from now on.
+    fn take(&mut self, call: usize) {
+        if let Some(used) = self.used.get_mut(call) {
+            *used = true;
+        }
+    }
+
+    /// Decides by the recorded names of what the program has made up.
+    fn decide_named(&mut self, peer: &str, request: Request<'_>) -> Decision {
+        match self.renames.to_recorded(request.bytes) {
+            Some(bytes) => {
+                let decision = self.decide(peer, Request { bytes: &bytes, ..request });
+                self.in_live_words(decision, request, RENAMED)
+            }
+            None => self.decide(peer, request),
+        }
     }
 
     /// The answer of a recorded call of no known protocol with the number of the `request` that it answers now, where
@@ -277,17 +334,13 @@ impl Index {
             self.peers.push(call.peer.into());
         }
         let request = Request { state: state.as_deref(), ..Request::alone(call.request) };
-        let (keys, facts, mint) = if FOLLOWS_NAMES {
-            self.collector.read_minted(request, &mut self.scratch)
-        } else {
-            let (keys, facts) = self.collector.read(request, &mut self.scratch);
-            (keys, facts, None)
-        };
+        let (keys, facts, mint) = self.collector.read_minted(request, &mut self.scratch);
         let features = self.collector.boxed();
         let mint = mint.filter(|mint| mint.creates || facts.read_only && is_nothing(response));
         self.calls.push(Call {
             peer,
             request: call.request.into(),
+            at: call.at,
             state,
             layout: None,
             keys,
@@ -407,7 +460,8 @@ impl Index {
         }
         let layout = self.layout(peer, request.bytes);
         let request = Request { layout: layout.as_deref(), ..request };
-        let (mut keys, facts) = self.collector.read(request, &mut self.scratch);
+        let (mut keys, facts, texts) = self.collector.read_both(request, &mut self.scratch);
+        self.texts = texts;
         if self.lessons.apply(mix(peer, facts.shape), &mut self.collector.features) {
             keys = Keys::of(&self.collector.features);
         }
@@ -418,10 +472,10 @@ impl Index {
         }
         if self.strategy == Strategy::Auto {
             if let Some(call) = self.equal_but_noise(mix(peer, keys.all), request) {
-                return self.found(call, request, Way::All, None);
+                return self.found(call, Way::All, None);
             }
             if let Some((call, runner_up)) = self.equal_but_generated(mix(peer, keys.settled), request) {
-                return self.found(call, request, Way::Settled, runner_up);
+                return self.found(call, Way::Settled, runner_up);
             }
         }
         let last = |chains: &Chains, key: u64| {
@@ -435,12 +489,12 @@ impl Index {
             return self.byte_equal(call, bytes, true);
         }
         if self.strategy == Strategy::Exact {
-            return self.unmatched_exactly(peer, &keys, &facts, request, bytes);
+            return self.unmatched_exactly(peer, &keys, &facts, bytes);
         }
         if facts.read_only
             && let Some((call, _)) = last(&self.tables.settled, mix(peer, keys.settled))
         {
-            return self.found(call, request, Way::Again, None);
+            return self.found(call, Way::Again, None);
         }
         let decision = self.weigh(peer, &keys, &facts, request);
         match decision.index {
@@ -486,7 +540,7 @@ impl Index {
             let beats =
                 |other: &(u32, Comparison)| candidate.1.generated_agreement > other.1.generated_agreement;
             if best.as_ref().is_none_or(beats) {
-                if contradicts(&self.renames, recorded, request, &mut self.scratch) {
+                if contradicts(&self.renames, recorded, &self.texts, &mut self.scratch) {
                     continue;
                 }
                 runner_up = best.replace(candidate);
@@ -521,7 +575,7 @@ impl Index {
                 if doubts > MOST_DOUBTS {
                     continue;
                 }
-                let changes = Changes::between(recorded.request(), request, &mut self.scratch);
+                let changes = Changes::to(recorded.request(), self.texts.clone(), &mut self.scratch);
                 let Some(conceded) = changes.same_after_all() else { continue };
                 for (group, similarity) in conceded {
                     comparison.concede(group, similarity);
@@ -533,7 +587,7 @@ impl Index {
             let candidate = Weighed { number, mark, standing, comparison };
             // Among equals the first in recorded order stays first.
             if best.as_ref().is_none_or(|best| standing > best.standing) {
-                if contradicts(&self.renames, recorded, request, &mut self.scratch) {
+                if contradicts(&self.renames, recorded, &self.texts, &mut self.scratch) {
                     continue;
                 }
                 second = best.replace(candidate);
@@ -547,29 +601,23 @@ impl Index {
                 let last = self.tables.arguments.last(mix(peer, keys.arguments));
                 let fits = |call: &u32| self.call(*call).is_some_and(|call| call.in_database_of(request));
                 if let Some(call) = last.filter(fits) {
-                    let decision = self.found(call, request, Way::Again, None);
+                    let decision = self.found(call, Way::Again, None);
                     if decision.mark >= self.threshold {
                         return decision;
                     }
                 }
             }
-            return self.unmatched(peer, keys, facts, request, None);
+            return self.unmatched(peer, keys, facts, None);
         };
         let runner_up = second.as_ref().map(|second| (second.number as usize, second.mark));
         if let Some(second) = second.filter(|second| best.standing - second.standing < MARGIN) {
             // Calls that differ only in what is generated are the same question: order decides.
             let settled = |number: u32| self.call(number).map(|call| call.keys.settled);
             if settled(best.number) != settled(second.number) {
-                return self.unmatched(
-                    peer,
-                    keys,
-                    facts,
-                    request,
-                    Some((best.number, second.number, best.mark)),
-                );
+                return self.unmatched(peer, keys, facts, Some((best.number, second.number, best.mark)));
             }
         }
-        self.explained(best.number, request, Way::Changed, runner_up, best.comparison)
+        self.explained(best.number, Way::Changed, runner_up, best.comparison)
     }
 
     /// Unused calls of an identity; of a crowd, those that share the rarest arguments.
@@ -620,35 +668,26 @@ impl Index {
         }
     }
 
-    fn found(
-        &mut self,
-        number: u32,
-        request: Request<'_>,
-        way: Way,
-        runner_up: Option<(usize, f64)>,
-    ) -> Decision {
+    fn found(&mut self, number: u32, way: Way, runner_up: Option<(usize, f64)>) -> Decision {
         let comparison = match self.call(number) {
             Some(call) => Comparison::of(&call.features, &self.collector.features),
             None => Comparison::default(),
         };
-        self.explained(number, request, way, runner_up, comparison)
+        self.explained(number, way, runner_up, comparison)
     }
 
     fn explained(
         &mut self,
         number: u32,
-        request: Request<'_>,
         way: Way,
         runner_up: Option<(usize, f64)>,
         comparison: Comparison,
     ) -> Decision {
         let changes = match self.calls.get(number as usize) {
-            Some(call) => Changes::between(call.request(), request, &mut self.scratch),
+            Some(call) => Changes::to(call.request(), self.texts.clone(), &mut self.scratch),
             None => Changes::default(),
         };
-        if FOLLOWS_NAMES {
-            self.bind(number, &changes);
-        }
+        self.bind(number, &changes);
         let reason = match way {
             Way::All => "equal in every field but noise".to_string(),
             Way::Settled => "the same call; only generated values or noise differ".to_string(),
@@ -674,14 +713,7 @@ impl Index {
         }
     }
 
-    fn unmatched(
-        &mut self,
-        peer: u64,
-        keys: &Keys,
-        facts: &Facts,
-        request: Request<'_>,
-        tie: Option<(u32, u32, f64)>,
-    ) -> Decision {
+    fn unmatched(&mut self, peer: u64, keys: &Keys, facts: &Facts, tie: Option<(u32, u32, f64)>) -> Decision {
         // The same call, used up, explains more than any other one does.
         let used_up = self.tables.settled.last(mix(peer, keys.settled));
         let nearest = match (tie, used_up) {
@@ -693,7 +725,7 @@ impl Index {
             return nothing("nothing was recorded that resembles it".to_string());
         };
         let comparison = Comparison::of(&call.features, &self.collector.features);
-        let changes = Changes::between(call.request(), request, &mut self.scratch);
+        let changes = Changes::to(call.request(), self.texts.clone(), &mut self.scratch);
         let mark = comparison.mark();
         let (reason, differences) = match (tie, used_up) {
             (Some((best, second, mark)), _) => (
@@ -764,14 +796,7 @@ impl Index {
         best.map(|(number, _)| number)
     }
 
-    fn unmatched_exactly(
-        &mut self,
-        peer: u64,
-        keys: &Keys,
-        facts: &Facts,
-        request: Request<'_>,
-        bytes: u64,
-    ) -> Decision {
+    fn unmatched_exactly(&mut self, peer: u64, keys: &Keys, facts: &Facts, bytes: u64) -> Decision {
         if let Some(call) = self.tables.bytes.last(bytes) {
             let count = self.tables.bytes.count(bytes);
             return Decision {
@@ -783,7 +808,7 @@ impl Index {
         let nearest = self.nearest(peer, keys, facts);
         let differences = nearest
             .and_then(|number| self.calls.get(number as usize))
-            .map(|call| Changes::between(call.request(), request, &mut self.scratch).describe(true));
+            .map(|call| Changes::to(call.request(), self.texts.clone(), &mut self.scratch).describe(true));
         Decision {
             nearest: nearest.map(|number| number as usize),
             differences: differences.unwrap_or_default(),

@@ -56,8 +56,10 @@
 //! the session was called with, [`Index::with_inbound`]), the recorded one stands for it from then on, in requests, and the
 //! other way round in answers ([`Index::fit_response`]). A name that is known to stand for another one is no such name, and
 //! neither is one that is only asked for: `GET session:<another>` asks for another session. The rules are in
-//! the documentation of the modules `renames` and `tokens`. The WASM module, whose size is bounded, leaves such requests
-//! unmatched.
+//! the documentation of the modules `renames` and `tokens`.
+//!
+//! A minute in a key is another one in each run as well. Where it is the minute of its call in the recording and in this run
+//! ([`RecordedCall::at`], [`Index::find_at`]), it is the same; the rules are in the documentation of the module `moments`.
 //!
 //! Bytes of no known protocol are the same call only where they are equal but for times in them, and but for what the
 //! recording shows to be new in each message: a counter at their head, their length, a time in binary form; and an id or
@@ -85,6 +87,7 @@ mod layout;
 mod learn;
 mod letters;
 mod lexer;
+mod moments;
 mod renames;
 mod shape;
 mod sim;
@@ -161,12 +164,17 @@ pub struct RecordedCall<'a> {
     /// The recorded connection that it was made on: the number of its descriptor, or any other that tells
     /// connections apart; 0 where it is not known. [`Strategy::Sim`] alone looks at it, to decide between equals.
     pub connection: u64,
+    /// How many of the calls behind it were made before its answer came: what the answer says, they were not told by it.
+    /// A server that asks another process of its own program is overtaken by what that one asks.
+    pub overtaken: u32,
+    /// When it was made, in nanoseconds since 1970 by the clock that its program read; 0 where that is not known.
+    pub at: u64,
 }
 
 impl<'a> RecordedCall<'a> {
     /// A call on a connection that is not known.
     pub const fn new(peer: &'a str, request: &'a [u8]) -> Self {
-        Self { peer, request, connection: 0 }
+        Self { peer, request, connection: 0, overtaken: 0, at: 0 }
     }
 }
 

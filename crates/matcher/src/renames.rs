@@ -21,6 +21,7 @@ use crate::tokens::{self, Form};
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use koala_protocol::decode::memcached::Command;
 
 /// More names than that are not kept: a program that makes up so many asks for none of them again.
 const MOST_RENAMES: usize = 4096;
@@ -49,6 +50,18 @@ pub(crate) struct Origins(Chains);
 impl Origins {
     /// Takes what was said next: requests and answers in turns.
     pub(crate) fn note(&mut self, place: u32, text: &[u8], writes: bool) {
+        // Nothing stands between a key and its value in memcached's binary protocol.
+        if text.first() == Some(&0x80)
+            && let Some(Command { key, value, .. }) = Command::parse(text)
+        {
+            self.note_text(place, &key, writes);
+            self.note_text(place, value.unwrap_or_default(), writes);
+            return;
+        }
+        self.note_text(place, text, writes);
+    }
+
+    fn note_text(&mut self, place: u32, text: &[u8], writes: bool) {
         tokens::each(text, &mut |_, token| {
             let token = text.get(token).unwrap_or_default();
             let key = key(token);
@@ -152,16 +165,17 @@ impl Names {
     }
 }
 
-/// Whether a name stands there, and is not the end or the beginning of a longer one.
+/// Whether a name stands there, and is not the end or the beginning of a longer one. Nothing else has a long one in it,
+/// which binary protocols put beside others.
 fn stands_at(text: &[u8], at: usize, name: &[u8]) -> bool {
     let ends = |inner: Option<&u8>, outer: Option<&u8>| {
         let is = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
         !is(inner) || !is(outer)
     };
     let before = at.checked_sub(1).and_then(|before| text.get(before));
-    let is_text = name.is_ascii();
+    let may_touch = !name.is_ascii() || tokens::is_one_of_a_kind(name);
     text.get(at..at + name.len()) == Some(name)
-        && (!is_text || ends(name.first(), before) && ends(name.last(), text.get(at + name.len())))
+        && (may_touch || ends(name.first(), before) && ends(name.last(), text.get(at + name.len())))
 }
 
 fn head(bytes: &[u8]) -> Option<u64> {
@@ -176,7 +190,8 @@ fn bit(head: u64) -> u64 {
 /// The names of this run and of the recording.
 #[derive(Debug, Default)]
 pub(crate) struct Renames {
-    pub(crate) inbound: Option<Inbound>,
+    /// Of each session that the calls belong to, as far as that is known.
+    pub(crate) inbound: Vec<Inbound>,
     recorded: Names,
     live: Names,
 }
@@ -198,6 +213,11 @@ impl Renames {
         self.recorded.replace(response)
     }
 
+    /// It is known what the program was told.
+    pub(crate) fn knows_inbound(&self) -> bool {
+        !self.inbound.is_empty()
+    }
+
     /// There are none.
     pub(crate) fn is_empty(&self) -> bool {
         self.live.names.is_empty()
@@ -215,7 +235,7 @@ impl Renames {
     /// Both names may be one: each is said for the first time, the recorded one in the call with this number.
     pub(crate) fn may_be_one(&self, origins: &Origins, call: u32, pair: Renamed<'_>) -> bool {
         let Renamed { recorded, live, .. } = pair;
-        let heard = |name| self.inbound.as_ref().is_some_and(|inbound| has(&inbound.request, name));
+        let heard = |name| self.inbound.iter().any(|inbound| has(&inbound.request, name));
         recorded.len() == live.len()
             && recorded.len() >= HEAD
             && origins.get(recorded).is_some_and(|first| first.place == call * 2)
@@ -228,10 +248,9 @@ impl Renames {
     /// A recorded name that the program looked up before it used it, as it does to see that nobody has it yet: it gave the
     /// name to its client, or wrote under it what no digest is that it would look for again.
     pub(crate) fn is_looked_up_as_new(&self, origins: &Origins, pair: Renamed<'_>) -> bool {
-        let Some(inbound) = &self.inbound else { return false };
-        let first = origins.get(pair.recorded);
-        has(&inbound.response, pair.recorded)
-            || pair.form == Form::Random && first.is_some_and(|first| first.written_later)
+        let written_later = || origins.get(pair.recorded).is_some_and(|first| first.written_later);
+        self.inbound.iter().any(|inbound| has(&inbound.response, pair.recorded))
+            || self.knows_inbound() && pair.form == Form::Random && written_later()
     }
 
     /// From now on, both names are one.
@@ -272,6 +291,8 @@ pub(crate) fn is_nothing(response: &[u8]) -> bool {
         [b"$-1\r\n", b"*-1\r\n", b"_\r\n", b":0\r\n", b":-2\r\n", b"*0\r\n", b"%0\r\n", b"END\r\n"];
     NOTHING.contains(&response)
         || response.starts_with(b"HTTP/1.1 404 ")
+        // memcached's binary protocol: no such key.
+        || matches!(response, [0x81, _, _, _, _, _, 0, 1, ..])
         || no_rows_of_postgres(response).unwrap_or(false)
         || no_rows_of_mysql(response).unwrap_or(false)
 }

@@ -133,12 +133,30 @@ impl Follower {
         self
     }
 
+    /// As [`Index::with_inbound`].
+    #[must_use]
+    pub fn with_inbound(mut self, request: &[u8], response: &[u8]) -> Self {
+        self.index = self.index.with_inbound(request, response);
+        self
+    }
+
     /// As [`Index::find_on`], with what was said on the connection. Without a connection, a request that is no recorded
-    /// one as it is names what the first recorded connection to that peer that knows it was told.
-    pub fn find(&mut self, connection: Option<u64>, peer: &str, request: &[u8]) -> Decision {
+    /// one as it is names what the first recorded connection to that peer that knows it was told. `now`: as for
+    /// [`Index::find_at`], where it is known.
+    pub fn find(
+        &mut self,
+        connection: Option<u64>,
+        peer: &str,
+        request: &[u8],
+        now: Option<u64>,
+    ) -> Decision {
+        let ask = |index: &mut Index, state: &ConnectionState, connection| match now {
+            Some(now) => index.find_at(now, state, connection, peer, request),
+            None => index.find_in(state, connection, peer, request),
+        };
         let Some(connection) = connection else {
             let to = hash(peer.as_bytes());
-            let decision = self.index.find(peer, request);
+            let decision = ask(&mut self.index, &ConnectionState::default(), to);
             let mut states = self
                 .spoken
                 .iter()
@@ -147,11 +165,11 @@ impl Follower {
             // What it refers to is more than what every request does.
             let state = states.find(|state| state.referred(request) != state.referred(b""));
             return match state.filter(|_| decision.index.is_none()) {
-                Some(state) => self.index.find_in(state, to, peer, request),
+                Some(state) => ask(&mut self.index, state, to),
                 None => decision,
             };
         };
-        let decision = self.index.find_in(self.live.state(connection), connection, peer, request);
+        let decision = ask(&mut self.index, self.live.state(connection), connection);
         let response = decision.index.and_then(|index| self.responses.get(index));
         self.live.exchange(connection, request, response.map_or(b"", |response| response));
         decision

@@ -80,6 +80,11 @@ fn of_base64(length: usize) -> Form {
     if matches!(length, 22 | 24 | 27 | 28 | 43 | 44 | 64 | 86 | 88) { Form::Digest } else { Form::Random }
 }
 
+/// Whether a token is so long, and no mere number, that it is in no other one by chance.
+pub(crate) fn is_one_of_a_kind(token: &[u8]) -> bool {
+    token.len() >= 20 && !token.iter().all(u8::is_ascii_digit)
+}
+
 /// Writes a text without its tokens, but for their lengths; `false` where it has none that is worth it. Numbers are left
 /// as they are.
 pub(crate) fn without(text: &[u8], out: &mut alloc::vec::Vec<u8>) -> bool {
@@ -99,6 +104,7 @@ pub(crate) fn without(text: &[u8], out: &mut alloc::vec::Vec<u8>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::format;
     use alloc::string::{String, ToString};
     use alloc::vec::Vec;
     use proptest::prelude::*;
@@ -118,9 +124,15 @@ mod tests {
         is("sess_0387a4d8a0741332c42c21a46f452fdb", Form::Digest, "0387a4d8a0741332c42c21a46f452fdb");
         is("lock-0f64f15c-f631-42d7-b7b9-bbaa60ad89ca", Form::Random, "0f64f15c-f631-42d7-b7b9-bbaa60ad89ca");
         is("PHPREDIS_SESSION:q1n6ts5v2ce0kr8dcl0ihg3b1u", Form::Random, "q1n6ts5v2ce0kr8dcl0ihg3b1u");
+        for sid in ["kisbgenqv0ikubhbfqdfaa46sg", "oh26hmq38voshtqocvtkjoes71", "6isnl0rvffmvh9irrpmaqqdbte"]
+        {
+            is(&format!("PHPSESS:{sid}"), Form::Random, sid);
+        }
         is("'n3x0vks1n1m1opp1y8hk2a5qk2wmbgml'", Form::Random, "n3x0vks1n1m1opp1y8hk2a5qk2wmbgml");
         is("sess:kF8_JVh3-0hZpQ2rV5vYt7LqXw1NcB9d", Form::Random, "kF8_JVh3-0hZpQ2rV5vYt7LqXw1NcB9d");
         is("sess:sAMTk4nK81FYlKjwLjCWEVdujRsvWkLy", Form::Random, "sAMTk4nK81FYlKjwLjCWEVdujRsvWkLy");
+        let safe = "TmBzzqzSaUj-bnSubXY-aWOS6KhcSPUK";
+        is(&format!("('q','{safe}')"), Form::Random, safe);
         is("'344vmg7kqdwigxtz3i5gl7pfeourvl9c'", Form::Random, "344vmg7kqdwigxtz3i5gl7pfeourvl9c");
         is("01HF7YAT00M5JZ6E5Q1W3VR9K2", Form::Random, "01HF7YAT00M5JZ6E5Q1W3VR9K2");
         is("order 4234567890123", Form::Number, "4234567890123");
@@ -129,9 +141,14 @@ mod tests {
             "2026-11-14T02:05:28",
             "1795358265",
             "SomeVeryLongCamelCaseNameWithoutDigits",
+            "getUserByIdOrNullIfNotFound2",
             "some_constant_name_2_with_number",
             "a-very-long-name-in-kebab-case-without-end",
             "accommodationfacade12",
+            "iso8859encodings2unicodestrings",
+            "internationalization2018translations",
+            "straightforwardrhythms21",
+            "geschwindigkeitsbegrenzung50kmh",
             "deadbeef",
         ] {
             assert_eq!(tokens(text), [], "{text}");

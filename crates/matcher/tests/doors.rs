@@ -2,7 +2,7 @@
 
 use std::{env, fs, path::PathBuf};
 
-use koala_matcher::{Decision, Index, RecordedCall, Strategy};
+use koala_matcher::{Decision, Follower, RecordedCall, Strategy};
 use koala_protocol::decode::fields::fields;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -12,8 +12,17 @@ use serde_json::{Value, json};
 struct Case {
     name: String,
     strategy: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    inbound: Vec<Inbound>,
     calls: Vec<Call>,
     steps: Vec<Step>,
+}
+
+/// What a session was called with, and what it answered.
+#[derive(Deserialize, Serialize)]
+struct Inbound {
+    request: String,
+    response: String,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -24,6 +33,8 @@ struct Call {
     request: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     request_hex: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response: Option<String>,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -86,11 +97,15 @@ fn the_native_door_answers_as_written() {
     for case in &mut cases {
         let strategy = Strategy::from_name(&case.strategy).expect("a strategy");
         let calls: Vec<_> = case.calls.iter().map(|call| (call.peer.as_str(), call.bytes())).collect();
+        let responses = case.calls.iter().map(|call| call.response.as_deref().unwrap_or_default().as_bytes());
         let calls = calls.iter().map(|(peer, request)| RecordedCall::new(peer, request));
-        let mut index = Index::new(strategy, calls);
+        let mut follower = Follower::new(strategy, calls.zip(responses));
+        for Inbound { request, response } in &case.inbound {
+            follower = follower.with_inbound(request.as_bytes(), response.as_bytes());
+        }
         for (number, step) in case.steps.iter_mut().enumerate() {
             let request = step.call.bytes();
-            let decision = shown(index.find(&step.call.peer, &request));
+            let decision = shown(follower.find(None, &step.call.peer, &request, None));
             let place = format!("{:?}, step {number}", case.name);
             assert_eq!(decision["index"], step.expected["index"], "{place}: {decision:#}");
             if update {

@@ -61,16 +61,34 @@ fn rows(rows: &[&str]) -> Vec<u8> {
     sent.iter().enumerate().flat_map(packet).collect()
 }
 
+/// The binary protocol: a head of 24 bytes, and what it tells the lengths of, with nothing between.
+fn memcached(operation: u8, extras: &str, key: &str, value: &str) -> Vec<u8> {
+    let all = [extras, key, value].concat();
+    let mut bytes = vec![0x80, operation, 0, key.len() as u8, extras.len() as u8, 0, 0, 0, 0, 0, 0];
+    bytes.push(all.len() as u8);
+    bytes.resize(24, 0);
+    bytes.extend_from_slice(all.as_bytes());
+    bytes
+}
+
 /// A recording of requests and answers.
 struct Recording {
     talks: Vec<(Vec<u8>, Vec<u8>)>,
+    /// How many others are made before the first is answered.
+    overtaking: u32,
     inbound: Option<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Recording {
     fn of(talks: &[(Vec<u8>, &[u8])]) -> Self {
         let talks = talks.iter().map(|(request, response)| (request.clone(), response.to_vec())).collect();
-        Self { talks, inbound: None }
+        Self { talks, overtaking: 0, inbound: None }
+    }
+
+    /// The first call is answered behind so many others.
+    fn overtaken(mut self, by: u32) -> Self {
+        self.overtaking = by;
+        self
     }
 
     /// In a session that was called with this, and answered this.
@@ -83,8 +101,11 @@ impl Recording {
         let state = ConnectionState::default();
         let index = Index::of_talks(
             Strategy::Auto,
-            self.talks.iter().map(|(request, response)| RecordedTalk {
-                call: RecordedCall::new(PEER, request),
+            self.talks.iter().enumerate().map(|(number, (request, response))| RecordedTalk {
+                call: RecordedCall {
+                    overtaken: if number == 0 { self.overtaking } else { 0 },
+                    ..RecordedCall::new(PEER, request)
+                },
                 response,
                 state: &state,
             }),
@@ -188,6 +209,58 @@ fn what_a_client_sent_is_not_made_up() {
     last_is_refused(&recording, &[refresh(HEX[1])]);
     let recording = Recording::of(&[(refresh(HEX[0]), OK)]).inside("GET / HTTP/1.1\r\n\r\n", "");
     assert_eq!(run(&recording, &[refresh(HEX[1])]).0, [Some(0)]);
+}
+
+#[test]
+fn an_answer_that_came_later_has_told_nothing() {
+    // A server asks another process of its own program, which begins a session, and whose answer names it.
+    let asked = http("POST /login", "");
+    let reply = format!("HTTP/1.1 302 Found\r\nSet-Cookie: shop={}\r\nContent-Length: 0\r\n\r\n", SIDS[0]);
+    let look = |name: &str| redis(&["GET", &format!("PHPSESS:{name}")]);
+    let write = |name: &str| redis(&["SETEX", &format!("PHPSESS:{name}"), "1440", "hits|i:1;"]);
+    let talks: [(Vec<u8>, &[u8]); 3] =
+        [(asked.clone(), reply.as_bytes()), (look(SIDS[0]), NOTHING), (write(SIDS[0]), OK)];
+    let recording = Recording::of(&talks).inside("POST /login HTTP/1.1\r\n\r\n", &reply);
+    let live = [asked, look(SIDS[1]), write(SIDS[1])];
+    same(&recording.overtaken(2), &live);
+    let recording = Recording::of(&talks).inside("POST /login HTTP/1.1\r\n\r\n", &reply);
+    last_is_refused(&recording, &live[..2]);
+}
+
+#[test]
+fn memcached_answers_that_nobody_has_the_key() {
+    let look = |name: &str| memcached(0, "", name, "");
+    let key = |name: &str| format!("memc.sess.key.{name}");
+    let found = |status: u8| {
+        let mut bytes = vec![0x81, 0, 0, 0, 0, 0, 0, status, 0, 0, 0, 0];
+        bytes.resize(24, 0);
+        bytes
+    };
+    let response = format!("HTTP/1.1 200 OK\r\nSet-Cookie: shop={}\r\n\r\n", SIDS[0]);
+    let recorded = |status| {
+        Recording::of(&[(look(&key(SIDS[0])), &found(status))]).inside("GET / HTTP/1.1\r\n\r\n", &response)
+    };
+    same(&recorded(1), &[look(&key(SIDS[1]))]);
+    last_is_refused(&recorded(0), &[look(&key(SIDS[1]))]);
+}
+
+#[test]
+fn names_are_known_beside_other_bytes() {
+    // As PHP locks a session and writes it.
+    let session = |name: &str| {
+        vec![
+            memcached(2, "\0\0\0\0\0\0\0\x1e", &format!("memc.sess.key.{name}"), "1"),
+            memcached(2, "\0\0\0\0\0\0\0\x1e", &format!("memc.sess.key.lock.{name}"), "1"),
+            memcached(0, "", &format!("memc.sess.key.{name}"), ""),
+            memcached(1, "\0\0\0\0\0\0\x05\x20", &format!("memc.sess.key.{name}"), "hits"),
+        ]
+    };
+    let fine = [&[0x81, 2][..], &[0; 22]].concat();
+    let talks: Vec<_> = session(SIDS[0]).into_iter().map(|request| (request, &fine[..])).collect();
+    let recording = Recording::of(&talks).inside("GET / HTTP/1.1\r\n\r\n", "");
+    same(&recording, &session(SIDS[1]));
+    let foreign = memcached(0, "", &format!("memc.sess.key.{}", SIDS[2]), "");
+    last_is_refused(&recording, &[session(SIDS[1])[0].clone(), foreign]);
 }
 
 #[test]

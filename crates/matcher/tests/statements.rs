@@ -245,13 +245,13 @@ fn a_follower_knows_what_connections_were_told() {
         // On a connection of its own, answered as it decides.
         let mut whole = follower();
         for (at, talk) in recorded.iter().enumerate() {
-            let decision = whole.find(Some(3), PEER, &talk.request);
+            let decision = whole.find(Some(3), PEER, &talk.request, None);
             let found = decision.index.map(|found| &recorded[found].request);
             assert_eq!(found, Some(&talk.request), "{name}, request {at}: {decision:#?}");
         }
         // And alone: what it names is what the recorded connection was told.
         for (at, talk) in recorded.iter().enumerate() {
-            let decision = follower().find(None, PEER, &talk.request);
+            let decision = follower().find(None, PEER, &talk.request, None);
             let found = decision.index.map(|found| &recorded[found].request);
             assert_eq!(found, Some(&talk.request), "{name}, request {at}: {decision:#?}");
         }
@@ -268,8 +268,8 @@ fn a_request_alone_is_explained_by_the_statement_that_it_names() {
         (RecordedCall { connection: 9, ..RecordedCall::new(PEER, request) }, response)
     });
     let mut follower = Follower::new(Strategy::Auto, talks);
-    let decision = follower.find(None, PEER, &execute(43));
+    let decision = follower.find(None, PEER, &execute(43), None);
     assert_eq!((decision.index, decision.nearest), (None, Some(1)));
     assert_eq!(decision.differences, ["where id: 42 -> 43"]);
-    assert_eq!(follower.find(None, PEER, &known).index, Some(1));
+    assert_eq!(follower.find(None, PEER, &known, None).index, Some(1));
 }

@@ -22,6 +22,10 @@ pub struct Call<'a> {
     pub connection: Option<f64>,
     /// What it was answered.
     pub response: Option<Uint8ArraySlice<'a>>,
+    /// How many calls behind it were made before that.
+    pub overtaken: Option<u32>,
+    /// When it was sent, in milliseconds since 1970.
+    pub at: Option<f64>,
 }
 
 impl Call<'_> {
@@ -33,11 +37,22 @@ impl Call<'_> {
 /// How calls are matched.
 #[napi(object, object_to_js = false)]
 #[derive(Default)]
-pub struct MatcherOptions {
+pub struct MatcherOptions<'a> {
     /// The name of the strategy.
     pub strategy: Option<String>,
     /// The mark that a changed call needs.
     pub threshold: Option<f64>,
+    /// What the sessions of the calls were called with.
+    pub inbound: Option<Vec<Inbound<'a>>>,
+}
+
+/// An inbound request.
+#[napi(object, object_to_js = false)]
+pub struct Inbound<'a> {
+    /// Its bytes.
+    pub request: Uint8ArraySlice<'a>,
+    /// What it was answered.
+    pub response: Option<Uint8ArraySlice<'a>>,
 }
 
 /// What one field contributed.
@@ -93,8 +108,10 @@ impl Matcher {
     #[napi(constructor)]
     pub fn new(calls: Vec<Call>, options: Option<MatcherOptions>) -> Result<Self> {
         let settings = Settings::of(options).map_err(|message| Error::new(Status::InvalidArg, message))?;
-        let talks =
-            calls.iter().map(|call| talk(&call.peer, &call.request, call.connection, call.response()));
+        let talks = calls.iter().map(|call| {
+            let recorded = recorded(&call.peer, &call.request, call.connection);
+            (told(recorded, call.overtaken, call.at), call.response())
+        });
         Ok(Self { shared: Shared::new(settings.follower(talks)) })
     }
 
@@ -107,16 +124,19 @@ impl Matcher {
 
     /// Finds the recorded call of a request, and counts it as used.
     #[napi]
-    pub fn find(&self, peer: String, request: &[u8], connection: Option<f64>) -> Decision {
-        self.shared.ticket().wait(|index| index.find(self::connection(connection), &peer, request)).into()
+    pub fn find(&self, peer: String, request: &[u8], connection: Option<f64>, at: Option<f64>) -> Decision {
+        let connection = self::connection(connection);
+        self.shared.ticket().wait(|index| index.find(connection, &peer, request, nanoseconds(at))).into()
     }
 
     /// Finds the recorded calls of several requests, in their order.
     #[napi]
     pub fn find_many(&self, calls: Vec<Call>) -> Vec<Decision> {
         self.shared.ticket().wait(|index| {
-            let decide =
-                |call: &Call| index.find(connection(call.connection), &call.peer, &call.request).into();
+            let decide = |call: &Call| {
+                let now = nanoseconds(call.at);
+                index.find(connection(call.connection), &call.peer, &call.request, now).into()
+            };
             calls.iter().map(decide).collect()
         })
     }
@@ -130,15 +150,17 @@ impl Matcher {
 }
 
 /// What a matcher is built with.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Settings {
     strategy: matcher::Strategy,
     threshold: f64,
+    /// Requests and responses.
+    inbound: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Settings {
     fn of(options: Option<MatcherOptions>) -> std::result::Result<Self, String> {
-        let MatcherOptions { strategy, threshold } = options.unwrap_or_default();
+        let MatcherOptions { strategy, threshold, inbound } = options.unwrap_or_default();
         let strategy = match strategy {
             Some(name) => matcher::Strategy::from_name(&name).ok_or_else(|| {
                 format!("unknown strategy \"{name}\"; known are {}", matcher::Strategy::NAMES)
@@ -149,25 +171,43 @@ impl Settings {
         if !(0.0..=1.0).contains(&threshold) {
             return Err("threshold: not a number from 0 to 1".to_owned());
         }
-        Ok(Self { strategy, threshold })
+        let bytes = |Inbound { request, response }: Inbound<'_>| {
+            (request.to_vec(), response.as_deref().unwrap_or_default().to_vec())
+        };
+        let inbound = inbound.unwrap_or_default().into_iter().map(bytes).collect();
+        Ok(Self { strategy, threshold, inbound })
     }
 
     fn follower<'a>(
-        self,
+        &self,
         talks: impl IntoIterator<Item = (matcher::RecordedCall<'a>, &'a [u8])>,
     ) -> matcher::Follower {
-        matcher::Follower::new(self.strategy, talks).with_threshold(self.threshold)
+        let follower = matcher::Follower::new(self.strategy, talks).with_threshold(self.threshold);
+        let with = |follower: matcher::Follower, (request, response): &(Vec<u8>, Vec<u8>)| {
+            follower.with_inbound(request, response)
+        };
+        self.inbound.iter().fold(follower, with)
     }
 }
 
-fn talk<'a>(
-    peer: &'a str,
-    request: &'a [u8],
-    number: Option<f64>,
-    response: &'a [u8],
-) -> (matcher::RecordedCall<'a>, &'a [u8]) {
+fn recorded<'a>(peer: &'a str, request: &'a [u8], number: Option<f64>) -> matcher::RecordedCall<'a> {
     let connection = connection(number).unwrap_or_default();
-    (matcher::RecordedCall { connection, ..matcher::RecordedCall::new(peer, request) }, response)
+    matcher::RecordedCall { connection, ..matcher::RecordedCall::new(peer, request) }
+}
+
+/// With what is known of its answer and its time.
+fn told(
+    call: matcher::RecordedCall<'_>,
+    overtaken: Option<u32>,
+    at: Option<f64>,
+) -> matcher::RecordedCall<'_> {
+    let (overtaken, at) = (overtaken.unwrap_or_default(), nanoseconds(at).unwrap_or_default());
+    matcher::RecordedCall { overtaken, at, ..call }
+}
+
+/// Of milliseconds.
+fn nanoseconds(milliseconds: Option<f64>) -> Option<u64> {
+    Some((milliseconds? * 1e6) as u64)
 }
 
 /// A call for another thread: JavaScript may change its own bytes meanwhile.
@@ -176,13 +216,16 @@ struct Copied {
     request: Vec<u8>,
     connection: Option<f64>,
     response: Vec<u8>,
+    overtaken: Option<u32>,
+    at: Option<f64>,
 }
 
 impl Copied {
     fn of(call: &Call) -> Self {
-        let Call { peer, request, connection, .. } = call;
-        let response = call.response().to_vec();
-        Self { peer: peer.clone(), request: request.to_vec(), connection: *connection, response }
+        let Call { peer, request, connection, overtaken, at, .. } = call;
+        let (request, response) = (request.to_vec(), call.response().to_vec());
+        let (connection, overtaken, at) = (*connection, *overtaken, *at);
+        Self { peer: peer.clone(), request, connection, response, overtaken, at }
     }
 }
 
@@ -198,9 +241,13 @@ impl Task for Building {
     type JsValue = Matcher;
 
     fn compute(&mut self) -> Result<Self::Output> {
-        let settings = self.settings.clone().map_err(|message| Error::new(Status::InvalidArg, message))?;
+        let settings =
+            self.settings.as_ref().map_err(|message| Error::new(Status::InvalidArg, message.clone()))?;
         let calls = self.calls.iter();
-        let talks = calls.map(|call| talk(&call.peer, &call.request, call.connection, &call.response));
+        let talks = calls.map(|call| {
+            let recorded = recorded(&call.peer, &call.request, call.connection);
+            (told(recorded, call.overtaken, call.at), &*call.response)
+        });
         Ok(Shared::new(settings.follower(talks)))
     }
 
@@ -222,7 +269,10 @@ impl Task for Finding {
     fn compute(&mut self) -> Result<Self::Output> {
         let Some(ticket) = self.ticket.take() else { return Ok(Vec::new()) };
         Ok(ticket.wait(|index| {
-            let decide = |call: &Copied| index.find(connection(call.connection), &call.peer, &call.request);
+            let decide = |call: &Copied| {
+                let now = nanoseconds(call.at);
+                index.find(connection(call.connection), &call.peer, &call.request, now)
+            };
             self.calls.iter().map(decide).collect()
         }))
     }

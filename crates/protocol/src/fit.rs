@@ -6,9 +6,10 @@
 mod postgres;
 mod rows;
 
-use crate::decode::{Decoded, decode, mysql};
+use crate::decode::{Decoded, decode, mysql, redis};
 use crate::state::ConnectionState;
 use alloc::borrow::Cow;
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -44,6 +45,7 @@ impl core::error::Error for Misfit {}
 ///
 /// - with the number of that request, where it carries it: MongoDB's request id, Thrift's sequence number, the opaque
 ///   of memcached's binary protocol;
+/// - with what it says itself, where it is to be said again: Redis' `ECHO` and `PING`;
 /// - with a number that is free on this connection, where it gives a prepared statement one (MySQL): the recorded ones
 ///   may come from several connections;
 /// - with the parts of PostgreSQL's extended protocol that are asked for now, and values in the form that is.
@@ -61,6 +63,7 @@ pub fn fit_response<'a>(now: Said<'_>, then: Said<'_>, response: &'a [u8]) -> Re
         (Decoded::Thrift(asked), Decoded::Thrift(recorded)) if asked.sequence != recorded.sequence => {
             thrift(response, asked.sequence)
         }
+        (Decoded::Redis(asked), Decoded::Redis(recorded)) => echo(asked, recorded, response),
         (Decoded::Memcached(_), Decoded::Memcached(_)) => opaques(now.request, then.request, response),
         (Decoded::MySql(mysql::Command { code: mysql::STATEMENT_PREPARE, .. }), _) => {
             statement(now.state, response)
@@ -91,6 +94,20 @@ fn statement(state: &ConnectionState, response: &[u8]) -> Option<Vec<u8>> {
     let mut fitted = response.to_vec();
     fitted.get_mut(5..9)?.copy_from_slice(&free.to_le_bytes());
     Some(fitted)
+}
+
+/// The argument of this request, where the response is that of the recorded one.
+fn echo(asked: redis::Commands<'_>, recorded: redis::Commands<'_>, response: &[u8]) -> Option<Vec<u8>> {
+    let said = |mut commands: redis::Commands<'_>| {
+        let command = commands.next().filter(|_| commands.next().is_none())?;
+        let mut words = command.arguments();
+        let echoes = |name: &[u8]| name.eq_ignore_ascii_case(b"ECHO") || name.eq_ignore_ascii_case(b"PING");
+        let said = words.next().filter(|name| echoes(name)).and_then(|_| words.next())?;
+        let length = said.len();
+        words.next().is_none().then(|| [format!("${length}\r\n").as_bytes(), said, b"\r\n"].concat())
+    };
+    let (now, then) = (said(asked)?, said(recorded)?);
+    (now != then && then == response).then_some(now)
 }
 
 /// The reply with another sequence number.
@@ -185,6 +202,17 @@ mod tests {
             Cow::Borrowed(_) => None,
             Cow::Owned(fitted) => Some(fitted),
         }
+    }
+
+    #[test]
+    fn what_redis_says_again_is_what_it_was_told() {
+        let (now, then) = (b"*2\r\n$4\r\nECHO\r\n$2\r\nab\r\n", b"*2\r\n$4\r\nECHO\r\n$1\r\nx\r\n");
+        assert_eq!(fitted(now, then, b"$1\r\nx\r\n").expect("another one"), b"$2\r\nab\r\n");
+        assert_eq!(fitted(then, then, b"$1\r\nx\r\n"), None);
+        assert_eq!(fitted(now, then, b"-NOAUTH\r\n"), None);
+        assert_eq!(fitted(now, b"*2\r\n$3\r\nGET\r\n$1\r\nx\r\n", b"$1\r\nx\r\n"), None);
+        let two = [&now[..], now].concat();
+        assert_eq!(fitted(&two, then, b"$1\r\nx\r\n"), None);
     }
 
     fn mongodb(id: u32, answer_to: u32) -> Vec<u8> {

@@ -1,15 +1,39 @@
 //! The matcher's types in JavaScript.
 
-use js_sys::{Array, Promise, Reflect, Uint8Array};
 use koala_matcher as matcher;
 use wasm_bindgen::prelude::*;
 
 use crate::packed::{Packed, unpack_decision, unpack_decisions};
 
+// js-sys would do as well, and brings the glue of all that it offers into what a browser loads.
+#[wasm_bindgen(module = "/src/values.js")]
+extern "C" {
+    #[wasm_bindgen(catch, js_name = peerOf)]
+    fn peer_of(call: &JsValue) -> Result<String, JsValue>;
+    #[wasm_bindgen(catch, js_name = requestOf)]
+    fn request_of(call: &JsValue) -> Result<Vec<u8>, JsValue>;
+    #[wasm_bindgen(catch, js_name = connectionOf)]
+    fn connection_of(call: &JsValue) -> Result<Option<f64>, JsValue>;
+    #[wasm_bindgen(catch, js_name = responseOf)]
+    fn response_of(call: &JsValue) -> Result<Vec<u8>, JsValue>;
+    #[wasm_bindgen(js_name = atOf)]
+    fn at_of(call: &JsValue) -> Option<f64>;
+    #[wasm_bindgen(js_name = overtakenOf)]
+    fn overtaken_of(call: &JsValue) -> u32;
+    #[wasm_bindgen(catch, js_name = strategyOf)]
+    fn strategy_of(options: &JsValue) -> Result<Option<String>, JsValue>;
+    #[wasm_bindgen(catch, js_name = thresholdOf)]
+    fn threshold_of(options: &JsValue) -> Result<Option<f64>, JsValue>;
+    #[wasm_bindgen(catch, js_name = inboundOf)]
+    fn inbound_of(options: &JsValue) -> Result<Vec<JsValue>, JsValue>;
+    fn kept(value: JsValue) -> JsValue;
+    fn broken(error: JsValue) -> JsValue;
+}
+
 /// Finds recorded calls.
 #[wasm_bindgen]
 pub struct Matcher {
-    index: matcher::Index,
+    follower: matcher::Follower,
 }
 
 #[wasm_bindgen]
@@ -17,41 +41,54 @@ impl Matcher {
     /// A matcher over the calls of a recording.
     #[wasm_bindgen(constructor)]
     pub fn new(
-        #[wasm_bindgen(unchecked_param_type = "Call[]")] calls: &Array,
+        #[wasm_bindgen(unchecked_param_type = "Call[]")] calls: Vec<JsValue>,
         #[wasm_bindgen(unchecked_optional_param_type = "MatcherOptions")] options: &JsValue,
-    ) -> Result<Self, JsError> {
+    ) -> Result<Self, JsValue> {
         let (mut strategy, mut threshold) = (matcher::Strategy::default(), matcher::THRESHOLD);
-        if let Some(name) = option(options, "strategy")? {
-            let name = name.as_string().unwrap_or_default();
+        if let Some(name) = strategy_of(options)? {
             strategy = matcher::Strategy::from_name(&name).ok_or_else(|| {
-                JsError::new(&format!("unknown strategy \"{name}\"; known are {}", matcher::Strategy::NAMES))
+                let known = matcher::Strategy::NAMES;
+                JsError::new(&format!("unknown strategy \"{name}\"; known are {known}"))
             })?;
         }
-        if let Some(value) = option(options, "threshold")? {
-            let value = value.as_f64().filter(|value| (0.0..=1.0).contains(value));
+        if let Some(value) = threshold_of(options)? {
+            let value = Some(value).filter(|value| (0.0..=1.0).contains(value));
             threshold = value.ok_or_else(|| JsError::new("threshold: not a number from 0 to 1"))?;
         }
-        let calls = calls.iter().map(|call| Call::of(&call)).collect::<Result<Vec<_>, _>>()?;
-        let calls = calls.iter().map(|call| matcher::RecordedCall {
-            connection: connection(call.connection),
-            ..matcher::RecordedCall::new(&call.peer, &call.request)
+        let mut answers = Vec::with_capacity(calls.len());
+        for call in &calls {
+            answers.push((response_of(call)?, overtaken_of(call)));
+        }
+        let calls = Call::all(calls)?;
+        let talks = calls.iter().zip(&answers).map(|(call, (response, overtaken))| {
+            let recorded = matcher::RecordedCall {
+                connection: connection(call.connection).unwrap_or_default(),
+                overtaken: *overtaken,
+                at: nanoseconds(call.at).unwrap_or_default(),
+                ..matcher::RecordedCall::new(&call.peer, &call.request)
+            };
+            (recorded, &**response)
         });
-        Ok(Self { index: matcher::Index::new(strategy, calls).with_threshold(threshold) })
+        let mut follower = matcher::Follower::new(strategy, talks).with_threshold(threshold);
+        for inbound in inbound_of(options)? {
+            follower = follower.with_inbound(&request_of(&inbound)?, &response_of(&inbound)?);
+        }
+        Ok(Self { follower })
     }
 
     /// As the constructor.
     #[wasm_bindgen(unchecked_return_type = "Promise<Matcher>")]
     pub fn build(
-        #[wasm_bindgen(unchecked_param_type = "Call[]")] calls: &Array,
+        #[wasm_bindgen(unchecked_param_type = "Call[]")] calls: Vec<JsValue>,
         #[wasm_bindgen(unchecked_optional_param_type = "MatcherOptions")] options: &JsValue,
-    ) -> Promise {
+    ) -> JsValue {
         settled(Self::new(calls, options).map(JsValue::from))
     }
 
     /// Finds the recorded call of a request, and counts it as used.
     #[wasm_bindgen(unchecked_return_type = "Decision")]
-    pub fn find(&mut self, peer: &str, request: &[u8], connection: Option<f64>) -> JsValue {
-        let decision = self.decide(peer, request, connection);
+    pub fn find(&mut self, peer: &str, request: &[u8], connection: Option<f64>, at: Option<f64>) -> JsValue {
+        let decision = self.follower.find(self::connection(connection), peer, request, nanoseconds(at));
         Packed::value(unpack_decision, |packed| write(packed, &decision))
     }
 
@@ -59,13 +96,14 @@ impl Matcher {
     #[wasm_bindgen(js_name = findMany, unchecked_return_type = "Decision[]")]
     pub fn find_many(
         &mut self,
-        #[wasm_bindgen(unchecked_param_type = "Call[]")] calls: &Array,
-    ) -> Result<JsValue, JsError> {
-        let calls = calls.iter().map(|call| Call::of(&call)).collect::<Result<Vec<_>, _>>()?;
+        #[wasm_bindgen(unchecked_param_type = "Call[]")] calls: Vec<JsValue>,
+    ) -> Result<JsValue, JsValue> {
+        let calls = Call::all(calls)?;
         Ok(Packed::value(unpack_decisions, |packed| {
             packed.count(calls.len());
             for call in &calls {
-                write(packed, &self.decide(&call.peer, &call.request, call.connection));
+                let (connection, now) = (connection(call.connection), nanoseconds(call.at));
+                write(packed, &self.follower.find(connection, &call.peer, &call.request, now));
             }
         }))
     }
@@ -74,25 +112,15 @@ impl Matcher {
     #[wasm_bindgen(js_name = findManyAsync, unchecked_return_type = "Promise<Decision[]>")]
     pub fn find_many_async(
         &mut self,
-        #[wasm_bindgen(unchecked_param_type = "Call[]")] calls: &Array,
-    ) -> Promise {
+        #[wasm_bindgen(unchecked_param_type = "Call[]")] calls: Vec<JsValue>,
+    ) -> JsValue {
         settled(self.find_many(calls))
-    }
-
-    fn decide(&mut self, peer: &str, request: &[u8], number: Option<f64>) -> matcher::Decision {
-        match number {
-            Some(number) => self.index.find_on(connection(Some(number)), peer, request),
-            None => self.index.find(peer, request),
-        }
     }
 }
 
 /// A promise that is kept, or broken, already.
-fn settled(result: Result<JsValue, JsError>) -> Promise {
-    match result {
-        Ok(value) => Promise::resolve(&value),
-        Err(error) => Promise::reject(&error.into()),
-    }
+fn settled(result: Result<JsValue, JsValue>) -> JsValue {
+    result.map_or_else(broken, kept)
 }
 
 fn write(packed: &mut Packed, decision: &matcher::Decision) {
@@ -119,33 +147,30 @@ struct Call {
     peer: String,
     request: Vec<u8>,
     connection: Option<f64>,
+    at: Option<f64>,
 }
 
 impl Call {
-    fn of(call: &JsValue) -> Result<Self, JsError> {
-        let peer = member(call, "peer")?.as_string().ok_or_else(|| JsError::new("peer: not a string"))?;
-        let request: Uint8Array =
-            member(call, "request")?.dyn_into().map_err(|_| JsError::new("request: not a Uint8Array"))?;
-        let connection = option(call, "connection")?.and_then(|connection| connection.as_f64());
-        Ok(Self { peer, request: request.to_vec(), connection })
+    fn all(calls: Vec<JsValue>) -> Result<Vec<Self>, JsValue> {
+        let mut all = Vec::with_capacity(calls.len());
+        for call in calls {
+            all.push(Self {
+                peer: peer_of(&call)?,
+                request: request_of(&call)?,
+                connection: connection_of(&call)?,
+                at: at_of(&call),
+            });
+        }
+        Ok(all)
     }
 }
 
-/// Any number tells connections apart; zero stands for one that is not known.
-fn connection(number: Option<f64>) -> u64 {
-    number.unwrap_or_default().to_bits()
+/// Any number but zero, which stands for one that is not known, tells connections apart.
+fn connection(number: Option<f64>) -> Option<u64> {
+    number.map(f64::to_bits)
 }
 
-/// The member `name` of an object that may be missing, as may the member.
-fn option(value: &JsValue, name: &str) -> Result<Option<JsValue>, JsError> {
-    let is_there = |value: &JsValue| !value.is_undefined() && !value.is_null();
-    if !is_there(value) {
-        return Ok(None);
-    }
-    Ok(Some(member(value, name)?).filter(is_there))
-}
-
-/// The member `name` of a value.
-fn member(value: &JsValue, name: &str) -> Result<JsValue, JsError> {
-    Reflect::get(value, &name.into()).map_err(|_| JsError::new(&format!("{name}: not an object")))
+/// Of milliseconds.
+fn nanoseconds(milliseconds: Option<f64>) -> Option<u64> {
+    Some((milliseconds? * 1e6) as u64)
 }

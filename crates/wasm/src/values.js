@@ -1,4 +1,4 @@
-// The values of src/native/api.ts, from the numbers and the one text that crates/wasm/src/packed.rs wrote: two
+// The values of src/native/api.ts on their way into the module, each checked, and out of it, from the numbers and the one text that crates/wasm/src/packed.rs wrote: two
 // crossings for any value, and no member is named twice. Written in the order in which it is read here.
 
 class Packed {
@@ -61,4 +61,54 @@ export function unpackDecisions(numbers, text) {
 export function unpackRequest(numbers, text) {
   const packed = new Packed(numbers, text);
   return { protocol: packed.string(), fields: packed.list(field) };
+}
+
+/** A member that may be missing, as may be the object that has it. */
+const optional = (value, name) => value?.[name] ?? undefined;
+
+/** A value that must be what it is asked to be. */
+function must(is, name, kind) {
+  if (!is) throw new TypeError(`${name}: not ${kind}`);
+}
+
+function bytes(value, name) {
+  must(value instanceof Uint8Array, name, 'a Uint8Array');
+  return value;
+}
+
+export function peerOf({ peer }) {
+  must(typeof peer === 'string', 'peer', 'a string');
+  return peer;
+}
+
+export const requestOf = ({ request }) => bytes(request, 'request');
+export const responseOf = ({ response }) => bytes(response ?? new Uint8Array(), 'response');
+
+export const atOf = ({ at }) => at ?? undefined;
+export const overtakenOf = ({ overtaken }) => overtaken ?? 0;
+
+export function connectionOf({ connection }) {
+  return typeof connection === 'number' ? connection : undefined;
+}
+
+export function strategyOf(options) {
+  const strategy = optional(options, 'strategy');
+  return strategy === undefined ? undefined : String(strategy);
+}
+
+export function thresholdOf(options) {
+  const threshold = optional(options, 'threshold');
+  return threshold === undefined || typeof threshold === 'number' ? threshold : Number.NaN;
+}
+
+export function inboundOf(options) {
+  const inbound = optional(options, 'inbound') ?? [];
+  must(Array.isArray(inbound), 'inbound', 'an array');
+  return inbound;
+}
+
+export const kept = async (value) => value;
+
+export async function broken(error) {
+  throw error;
 }

@@ -8,6 +8,7 @@ use koala_matcher::{Decision, FieldScore, Index, RecordedCall, RecordedTalk, Str
 use koala_protocol::{ConnectionState, Misfit, Protocol, Said};
 use koala_session::model::{self, Action, CallOutbound, Connection, Matched, RunnerUp, Session};
 
+use crate::clock;
 use crate::net;
 use crate::replay::history::Referred;
 use crate::replay::login::Login;
@@ -38,8 +39,12 @@ pub struct Talk {
     pub socket: u64,
     /// The bytes sent; empty where the server spoke first.
     pub request: Vec<u8>,
+    /// When they were sent, in nanoseconds since 1970.
+    pub made_at: u64,
     /// The bytes that came back.
     pub response: Vec<u8>,
+    /// When the first of them came; 0 if none did.
+    pub answered_at: u64,
     /// The sizes of the datagrams of the response, where there is more than one.
     pub datagrams: Vec<u32>,
     /// What happened to the connection then.
@@ -59,7 +64,9 @@ impl Talk {
             peer: String::new(),
             socket: 0,
             request,
+            made_at: 0,
             response,
+            answered_at: 0,
             datagrams: Vec::new(),
             after: After::Open,
             first: false,
@@ -213,7 +220,9 @@ impl Talks {
                 peer,
                 socket: u64::try_from(call.socket_fd).unwrap_or(0),
                 request: call.request.clone(),
+                made_at: call.occurred_at,
                 response: call.response.clone(),
+                answered_at: call.response_time,
                 datagrams: call.datagrams.clone(),
                 after: ended(&call.error),
                 first: previous.is_none(),
@@ -347,16 +356,24 @@ impl Book {
             .filter(|(_, talk)| !talk.request.is_empty())
             .map(|(place, _)| place)
             .collect();
+        let overtaken = |number: usize, talk: &Talk| {
+            let later = asked.iter().skip(number + 1).filter_map(|place| talks.get(*place));
+            later.take_while(|later| later.made_at < talk.answered_at).count()
+        };
         let requests: Vec<_> = talks.iter().map(|talk| dns::without_id(&talk.peer, &talk.request)).collect();
+        let asking = talks.iter().zip(&requests).filter(|(talk, _)| !talk.request.is_empty()).enumerate();
         let index = Index::of_talks(
             matching.strategy,
-            talks.iter().zip(&requests).filter(|(talk, _)| !talk.request.is_empty()).map(
-                |(talk, request)| RecordedTalk {
-                    call: RecordedCall { peer: &talk.peer, request, connection: talk.socket },
-                    response: &talk.response,
-                    state: &talk.state,
+            asking.map(|(number, (talk, request))| RecordedTalk {
+                call: RecordedCall {
+                    connection: talk.socket,
+                    at: talk.made_at,
+                    overtaken: u32::try_from(overtaken(number, talk)).unwrap_or(u32::MAX),
+                    ..RecordedCall::new(&talk.peer, request)
                 },
-            ),
+                response: &talk.response,
+                state: &talk.state,
+            }),
         )
         .with_threshold(matching.threshold);
         Self { talks, index, asked }
@@ -378,7 +395,8 @@ impl Book {
     /// The recorded call that a request corresponds to. `replayed` is the id of the session that asks.
     pub fn find(&mut self, asked: &Asked<'_>, replayed: &str) -> Answer {
         let Asked { connection, peer, request, state, .. } = *asked;
-        let decision = self.index.find_in(state, connection, peer, &dns::without_id(peer, request));
+        let plain = dns::without_id(peer, request);
+        let decision = self.index.find_at(clock::now(), state, connection, peer, &plain);
         let talk_at = |index: Option<usize>| {
             index.and_then(|index| self.asked.get(index)).and_then(|&place| self.talks.get(place))
         };

@@ -1,8 +1,8 @@
 //! Requests with tokens that the program has made up.
 
-use super::{Call, FOLLOWS_NAMES, Index, MOST_CANDIDATES, Weighed, scores};
+use super::{Call, Index, MOST_CANDIDATES, Weighed, scores};
 use crate::Decision;
-use crate::explain::Changes;
+use crate::explain::{Changes, Texts};
 use crate::features::Comparison;
 use crate::fields::{Request, Role, Scratch};
 use crate::hash::mix;
@@ -11,24 +11,20 @@ use crate::shape;
 use crate::tokens::Form;
 use alloc::format;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// Behind the reason of a decision about a request that has tokens of this run.
-const RENAMED: &str = "tokens that the program made up stand for the recorded ones";
+pub(super) const RENAMED: &str = "tokens that the program made up stand for the recorded ones";
 
 impl Index {
-    /// The request with the recorded names of its tokens; `None` where it has none of this run.
-    pub(super) fn recorded_names(&self, request: &[u8]) -> Option<Vec<u8>> {
-        if FOLLOWS_NAMES { self.renames.to_recorded(request) } else { None }
-    }
-
-    /// What was decided about a request by the recorded names of its tokens.
-    pub(super) fn in_live_names(&mut self, decision: Decision, request: Request<'_>) -> Decision {
+    /// What was decided about a request by what is recorded for what it says, and `why` that stands for it.
+    pub(super) fn in_live_words(&mut self, decision: Decision, request: Request<'_>, why: &str) -> Decision {
         let named = decision.index.or(decision.nearest);
         let Some(call) = named.and_then(|call| self.calls.get(call)) else { return decision };
         let changes = Changes::between(call.request(), request, &mut self.scratch);
         let reason = match decision.index {
-            Some(_) => format!("{}; {RENAMED}", decision.reason),
+            Some(_) => format!("{}; {why}", decision.reason),
             None => decision.reason,
         };
         Decision { reason, differences: changes.describe(decision.index.is_some()), ..decision }
@@ -36,7 +32,7 @@ impl Index {
 
     /// The call that a request is which differs from it in tokens only that the program has made up.
     pub(super) fn minted(&mut self, peer: u64, request: Request<'_>) -> Option<Decision> {
-        if !FOLLOWS_NAMES || self.tables.minted.is_empty() {
+        if self.tables.minted.is_empty() {
             return None;
         }
         let (_, facts, mint) = self.collector.read_minted(request, &mut self.scratch);
@@ -47,21 +43,19 @@ impl Index {
         let mut runner_up = None;
         for number in candidates {
             let Some(recorded) = self.calls.get(number as usize) else { continue };
-            let changes = Changes::between(recorded.request(), request, &mut self.scratch);
+            let changes = Changes::to(recorded.request(), self.texts.clone(), &mut self.scratch);
             // What it would be under the recorded names.
             let (mut known, mut names) = (true, Renames::default());
-            changes.renamed(&mut |_, role, pair| {
-                if matches!(role, Role::Identity | Role::TimedIdentity) {
-                    known &= self.may_be_new(number, recorded, pair) && !names.contradict(pair);
-                    names.bind(pair);
-                }
+            changes.renamed(&asked_for, &mut |_, _, pair| {
+                known &= self.may_be_new(number, recorded, pair) && !names.contradict(pair);
+                names.bind(pair);
             });
             let Some(bytes) = names.to_recorded(request.bytes).filter(|_| known) else { continue };
             let renamed = Request { bytes: &bytes, ..request };
-            self.collector.read(renamed, &mut self.scratch);
+            let (.., texts) = self.collector.read_both(renamed, &mut self.scratch);
             self.lessons.apply(mix(peer, facts.shape), &mut self.collector.features);
             let mut comparison = Comparison::of(&recorded.features, &self.collector.features);
-            let rest = Changes::between(recorded.request(), renamed, &mut self.scratch);
+            let rest = Changes::to(recorded.request(), texts, &mut self.scratch);
             if comparison.other || !recorded.in_database_of(request) || !rest.write_the_same() {
                 continue;
             }
@@ -85,15 +79,11 @@ impl Index {
             }
         }
         let (best, _, changes) = best.filter(|(best, ..)| best.mark >= self.threshold)?;
-        changes.renamed(&mut |_, role, pair| {
-            if matches!(role, Role::Identity | Role::TimedIdentity) {
-                self.renames.bind(pair);
-            }
-        });
+        changes.renamed(&asked_for, &mut |_, _, pair| self.renames.bind(pair));
         self.bind(best.number, &changes);
         let mut names = String::new();
-        changes.renamed(&mut |name, role, _| {
-            if matches!(role, Role::Identity | Role::TimedIdentity) && names.is_empty() {
+        changes.renamed(&asked_for, &mut |name, _, _| {
+            if names.is_empty() {
                 names.push_str(name);
             }
         });
@@ -120,13 +110,12 @@ impl Index {
     /// Takes the tokens of a request for those of the call that it turned out to be.
     pub(super) fn bind(&mut self, number: u32, changes: &Changes) {
         let (origins, renames) = (&self.origins, &mut self.renames);
-        changes.renamed(&mut |name, _, pair| {
-            let is_own = is_own_id(name);
-            let written = name.starts_with("values") || name.starts_with("documents");
-            let may = match pair.form {
-                Form::Number => is_own && (written || renames.inbound.is_some()),
-                _ => renames.inbound.is_some() || is_own && written,
-            };
+        let knows_inbound = renames.knows_inbound();
+        let written = |name: &str| name.starts_with("values") || name.starts_with("documents");
+        let wanted =
+            |name: &str, role| role != Role::Noise && (knows_inbound || written(name) && is_own_id(name));
+        changes.renamed(&wanted, &mut |name, _, pair| {
+            let may = pair.form != Form::Number || is_own_id(name);
             if may && renames.may_be_one(origins, number, pair) {
                 renames.bind(pair);
             }
@@ -138,16 +127,22 @@ impl Index {
 pub(super) fn contradicts(
     renames: &Renames,
     recorded: &Call,
-    request: Request<'_>,
+    texts: &Arc<Texts>,
     scratch: &mut Scratch,
 ) -> bool {
     let mut contradicted = false;
-    if FOLLOWS_NAMES && !renames.is_empty() {
-        Changes::between(recorded.request(), request, scratch).renamed(&mut |_, role, pair| {
-            contradicted |= role == Role::Value && renames.contradict(pair);
+    if !renames.is_empty() {
+        let changes = Changes::to(recorded.request(), texts.clone(), scratch);
+        changes.renamed(&|_, role| role == Role::Value, &mut |_, _, pair| {
+            contradicted |= renames.contradict(pair);
         });
     }
     contradicted
+}
+
+/// A field by which a call is found.
+fn asked_for(_: &str, role: Role) -> bool {
+    matches!(role, Role::Identity | Role::TimedIdentity)
 }
 
 /// The name of a field with the id of what is written, and not of what it belongs to.

@@ -82,7 +82,7 @@ mod tests {
         let calls = [(RecordedCall::new("a", b"same"), &b""[..]); 3];
         let shared = Shared::new(Follower::new(Strategy::Exact, calls));
         let [first, unused, second, third] = [(); 4].map(|()| shared.ticket());
-        let find = |ticket: Ticket| ticket.wait(|index| index.find(None, "a", b"same").index);
+        let find = |ticket: Ticket| ticket.wait(|index| index.find(None, "a", b"same", None).index);
         let found = thread::scope(|scope| {
             let third = scope.spawn(|| find(third));
             let second = scope.spawn(|| find(second));

@@ -3,8 +3,7 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
-
+use super::json::{self, Map, Value};
 use super::{Error, bytes, trace_header};
 use crate::model::{
     Action, AppendFile, CallFromInbound, CallOutbound, Connection, FieldScore, Matched, Peer, ReadStorage,
@@ -12,7 +11,7 @@ use crate::model::{
 };
 
 pub(super) fn session(json: &[u8]) -> Result<Session, Error> {
-    let value = serde_json::from_slice(json).map_err(|error| Error::Json(error.to_string()))?;
+    let value = json::read(json).map_err(Error::Json)?;
     let Value::Object(members) = value else {
         let found = described(&value);
         return Err(Error::Unexpected { member: "session".to_owned(), expected: "an object", found });
@@ -286,7 +285,7 @@ fn fail(failed: &Failed, member: String, expected: &'static str, found: String) 
 /// An object whose members are taken out one by one. A member that is absent or `null` is its type's default, and so is
 /// one that is not as it must be.
 struct Object<'e> {
-    members: Map<String, Value>,
+    members: Map,
     /// Where it stands, for errors.
     path: String,
     failed: &'e Failed,

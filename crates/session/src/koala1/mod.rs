@@ -19,6 +19,7 @@
 mod bytes;
 mod export;
 mod import;
+mod json;
 mod trace_header;
 
 use crate::model::Session;
