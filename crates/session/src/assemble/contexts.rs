@@ -67,6 +67,18 @@ pub(super) struct Owner {
     pub(super) ambiguous: bool,
 }
 
+/// Which requests a context may work for that others have taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Help {
+    /// None: it serves one of its own, or was seen to work on its own.
+    None,
+    /// It takes requests itself, and serves none now: those for which nobody has asked others yet but such as it. Servers
+    /// with a pool of threads and one that reads what comes on kept connections hand requests on so (Puma).
+    HandedOn,
+    /// Any.
+    Any,
+}
+
 /// All contexts.
 #[derive(Default)]
 pub(super) struct Contexts {
@@ -119,9 +131,13 @@ impl Contexts {
         self.all.get(&key).is_some_and(|context| context.takes)
     }
 
-    /// Whether the context may work for others: it takes no requests, and was not seen to work on its own.
-    pub(super) fn may_help(&self, key: Key) -> bool {
-        self.all.get(&key).is_none_or(|context| !context.takes && !context.alone)
+    /// Which requests of others the context may work for.
+    pub(super) fn help(&self, key: Key) -> Help {
+        match self.all.get(&key) {
+            Some(context) if context.alone || !context.open.is_empty() => Help::None,
+            Some(context) if context.takes => Help::HandedOn,
+            _ => Help::Any,
+        }
     }
 
     /// The context has asked others while no request was open.

@@ -2,7 +2,7 @@
 
 use super::{
     boot::Process,
-    contexts::{self, Owner},
+    contexts::{self, Help, Owner},
     lifecycle::World,
     sessions::{Key, Open},
 };
@@ -39,7 +39,11 @@ impl World {
     /// with one open session, acts for that session. With several it may be any, and the action is ambiguous.
     pub(super) fn owner_of_deed(&mut self, event: &Event<'_>) -> Owner {
         let context = contexts::Key::of(event);
-        let helped = if self.contexts.takes(context) { Vec::new() } else { self.helped(event.process) };
+        let takes = self.contexts.takes(context);
+        if takes && let Some(owner) = self.known_owner(event) {
+            return owner;
+        }
+        let helped = self.helped(event.process, if takes { self.contexts.help(context) } else { Help::Any });
         match helped.last() {
             Some(&session) => Owner { session, ambiguous: helped.len() > 1 },
             None => self.owner(event),
@@ -47,14 +51,14 @@ impl World {
     }
 
     /// For whom the sender of a request acts. Calls may be made in a pool of threads as well (an executor of Java,
-    /// `asyncio.to_thread`, a synchronous endpoint of FastAPI): those of a thread that neither takes requests nor was
-    /// seen to ask others while none was open, are those of the open session; of several, they are ambiguous.
+    /// `asyncio.to_thread`, a synchronous endpoint of FastAPI): those of a thread that may help ([`Help`]) are those of
+    /// the open session; of several, they are ambiguous.
     pub(super) fn owner_of_call(&mut self, event: &Event<'_>) -> Owner {
         if let Some(owner) = self.known_owner(event) {
             return owner;
         }
         let context = contexts::Key::of(event);
-        let helped = if self.contexts.may_help(context) { self.helped(event.process) } else { Vec::new() };
+        let helped = self.helped(event.process, self.contexts.help(context));
         let Some(&session) = helped.last() else {
             // What is done before the first request tells nothing: pools are filled by whoever comes along.
             if self.processes.get(&event.process).is_some_and(|process| process.served) {
@@ -72,22 +76,22 @@ impl World {
     /// For whom a context acts that opens a connection, if for anyone.
     pub(super) fn opener(&self, event: &Event<'_>) -> Option<Key> {
         let context = contexts::Key::of(event);
-        let helped = || match self.contexts.may_help(context) {
-            true => self.helped(event.process).pop(),
-            false => None,
-        };
-        self.acting_for(context).or_else(helped)
+        self.acting_for(context).or_else(|| self.helped(event.process, self.contexts.help(context)).pop())
     }
 
-    /// The sessions of a process for which another thread may work: those that wait for their answer or, where there is
+    /// The sessions of a process for which a context of it may work: those that wait for their answer or, where there is
     /// none, those that have it and may not be over. The one that was active last is the last.
-    fn helped(&self, process: u64) -> Vec<Key> {
-        let of_process =
-            |open: &Open| open.session.process_id == process && !open.is_boot() && !open.moved_on;
+    fn helped(&self, process: u64, help: Help) -> Vec<Key> {
+        let may_be_helped = |open: &Open| match help {
+            Help::None => false,
+            Help::HandedOn => !open.answered && !open.asked,
+            Help::Any => !open.moved_on,
+        };
+        let of_process = |open: &Open| open.session.process_id == process && !open.is_boot();
         let mut helped: Vec<(bool, u64, Key)> = self
             .sessions
             .keys()
-            .filter(|(_, open)| of_process(open))
+            .filter(|(_, open)| of_process(open) && may_be_helped(open))
             .map(|(key, open)| (open.answered, open.active, key))
             .collect();
         if helped.iter().any(|(answered, ..)| !answered) {

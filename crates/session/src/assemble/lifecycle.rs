@@ -199,6 +199,9 @@ impl World {
     pub(super) fn known_owner(&mut self, event: &Event<'_>) -> Option<Owner> {
         let context = contexts::Key::of(event);
         let own = self.contexts.owner(&mut self.sessions, context, event.time);
+        if let Some(open) = own.and_then(|own| self.sessions.get_mut(own.session)) {
+            open.asked = true;
+        }
         own.or_else(|| self.owner_by_origin(event))
     }
 

@@ -33,6 +33,8 @@ pub(super) struct Open {
     pub(super) soft: bool,
     /// Its context has turned to something else.
     pub(super) moved_on: bool,
+    /// The context that acts for it has asked others.
+    pub(super) asked: bool,
     /// Its talks that wait for an answer.
     pub(super) talks: u32,
     /// Processes that were made for it, and act for nobody else.
@@ -204,6 +206,7 @@ impl Sessions {
         open.answered = false;
         open.soft = false;
         open.moved_on = false;
+        open.asked = false;
         open.talks = 0;
         open.made = 0;
         open.next_action = actions_from;

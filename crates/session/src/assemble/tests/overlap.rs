@@ -137,3 +137,33 @@ fn who_answers_for_another_thread_goes_on_working_for_others() {
         assert_eq!(talks(&program.one()), [(PING, PONG)]);
     }
 }
+
+#[test]
+fn a_thread_that_takes_requests_works_for_those_that_another_hands_on() {
+    let mut program = program();
+    program.accept(1).accept(2).connect(3);
+    // A worker that takes what is there at once, and leaves what comes later on a kept connection to another thread.
+    program.thread(2).receive(1, GET).talk(3, &ping("own"), "+o\r\n").send(1, OK).park();
+    assert_eq!(talks(&program.one()), [(&*ping("own"), "+o\r\n")]);
+    program.thread(1).receive(1, GET).park().thread(2).talk(3, &ping("a"), "+a\r\n");
+    program.connect(4).talk(4, &ping("b"), "+b\r\n").close(4).send(1, OK).park();
+    let session = program.one();
+    assert_eq!(talks(&session), [(&*ping("a"), "+a\r\n"), (&*ping("b"), "+b\r\n")]);
+    assert!(calls(&session).iter().all(|call| !call.ambiguous));
+    assert_eq!(session.overlap_group, "");
+}
+
+#[test]
+fn a_thread_that_takes_requests_does_not_work_for_one_that_is_served() {
+    let mut program = program();
+    program.accept(1).accept(2).connect(3).connect(4);
+    program.thread(2).receive(1, GET).send(1, OK).park();
+    assert!(talks(&program.one()).is_empty());
+    program.thread(1).receive(2, GET).talk(3, PING, PONG);
+    // It keeps a connection alive, say.
+    program.thread(2).talk(4, &ping("alive"), "+alive\r\n").park();
+    program.thread(1).send(2, OK).park();
+    let session = program.one();
+    assert_eq!(talks(&session), [(PING, PONG)]);
+    assert_eq!(session.overlap_group, "");
+}
