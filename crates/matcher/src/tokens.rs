@@ -24,11 +24,17 @@ pub(crate) enum Form {
 pub(crate) fn each(text: &[u8], found: &mut dyn FnMut(Form, Range<usize>)) {
     let mut at = 0;
     while let Some(byte) = text.get(at) {
+        let rest = text.get(at..).unwrap_or_default();
         if !byte.is_ascii_alphanumeric() {
-            at += 1;
+            let begins = matches!(byte, b'-' | b'_')
+                && !at.checked_sub(1).is_some_and(|before| is_inner(text, before));
+            let token = if begins { shape::token(rest) } else { None };
+            if let Some(length) = token {
+                found(of_base64(length), at..at + length);
+            }
+            at += token.unwrap_or(1);
             continue;
         }
-        let rest = text.get(at..).unwrap_or_default();
         let word = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
         let run = rest.get(..word).unwrap_or_default();
         let (form, length) = match of_word(run, rest) {
@@ -41,6 +47,12 @@ pub(crate) fn each(text: &[u8], found: &mut dyn FnMut(Form, Range<usize>)) {
         found(form, at..at + length);
         at += length;
     }
+}
+
+/// Whether the byte at this place may be within a word or a token.
+fn is_inner(text: &[u8], at: usize) -> bool {
+    text.get(at)
+        .is_some_and(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'_' | b'-' | b'='))
 }
 
 /// The token that begins with a run of letters and digits; `rest` is that and what follows it.
@@ -133,6 +145,10 @@ mod tests {
         is("sess:sAMTk4nK81FYlKjwLjCWEVdujRsvWkLy", Form::Random, "sAMTk4nK81FYlKjwLjCWEVdujRsvWkLy");
         let safe = "TmBzzqzSaUj-bnSubXY-aWOS6KhcSPUK";
         is(&format!("('q','{safe}')"), Form::Random, safe);
+        for safe in ["-F8_JVh3-0hZpQ2rV5vYt7LqXw1NcB9d", "_F8-JVh3_0hZpQ2rV5vYt7LqXw1NcB9-"] {
+            is(&format!("sess:{safe}"), Form::Random, safe);
+            is(safe, Form::Random, safe);
+        }
         is("'344vmg7kqdwigxtz3i5gl7pfeourvl9c'", Form::Random, "344vmg7kqdwigxtz3i5gl7pfeourvl9c");
         is("01HF7YAT00M5JZ6E5Q1W3VR9K2", Form::Random, "01HF7YAT00M5JZ6E5Q1W3VR9K2");
         is("order 4234567890123", Form::Number, "4234567890123");
