@@ -57,7 +57,8 @@ function buildingStd(cargo, env) {
   if (canAbort) args.push('-Zpanic-immediate-abort');
   const abort = canAbort && { CARGO_PROFILE_WASM_PANIC: 'immediate-abort' };
   // Nobody reads where a panic came from. Inlining as for speed makes up for what the profile, which is for size, costs.
-  const flags = ['-Zlocation-detail=none', '-Cllvm-args=-inline-threshold=20'];
+  // SIMD, which every browser has had since 2023, makes it smaller.
+  const flags = ['-Ctarget-feature=+simd128', '-Zlocation-detail=none', '-Cllvm-args=-inline-threshold=40'];
   const rustflags = { CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS: flags.join(' ') };
   return { cargo, args, env: { ...bootstrap, ...abort, ...rustflags, ...env } };
 }

@@ -173,12 +173,17 @@ pub(crate) fn uuid(text: &[u8]) -> Option<usize> {
     fits.then_some(36)
 }
 
+/// What random bytes in base 62 or 64 are written in.
+pub(crate) fn is_of_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'_' | b'-' | b'=')
+}
+
 /// Random bytes in base 62 or 64: long, of all classes, and changing class all the time.
 pub(crate) fn token(text: &[u8]) -> Option<usize> {
     const LEAST: usize = 20;
     /// So much of a text shows its nature; looking at all of it from every word on would be quadratic.
     const ENOUGH: usize = 64;
-    let fits = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'_' | b'-' | b'=');
+    let fits = |byte: &&u8| is_of_token(**byte);
     let length = text.iter().take(ENOUGH).take_while(fits).count();
     if length < LEAST {
         return None;

@@ -27,7 +27,7 @@ pub(crate) fn each(text: &[u8], found: &mut dyn FnMut(Form, Range<usize>)) {
         let rest = text.get(at..).unwrap_or_default();
         if !byte.is_ascii_alphanumeric() {
             let begins = matches!(byte, b'-' | b'_')
-                && !at.checked_sub(1).is_some_and(|before| is_inner(text, before));
+                && !text.get(..at).and_then(<[u8]>::last).is_some_and(|before| shape::is_of_token(*before));
             let token = if begins { shape::token(rest) } else { None };
             if let Some(length) = token {
                 found(of_base64(length), at..at + length);
@@ -47,12 +47,6 @@ pub(crate) fn each(text: &[u8], found: &mut dyn FnMut(Form, Range<usize>)) {
         found(form, at..at + length);
         at += length;
     }
-}
-
-/// Whether the byte at this place may be within a word or a token.
-fn is_inner(text: &[u8], at: usize) -> bool {
-    text.get(at)
-        .is_some_and(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'_' | b'-' | b'='))
 }
 
 /// The token that begins with a run of letters and digits; `rest` is that and what follows it.
