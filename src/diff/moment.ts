@@ -4,6 +4,7 @@
  */
 import { asLatin1 } from '../protocols/bytes.ts';
 import { outboundCalls, type Session } from '../recording/model.ts';
+import { mayHoldTheSame, SEALED } from './sealed.ts';
 
 /** How far two times may be from being equally far from the moments at which they were said, in milliseconds. */
 const TOLERANCE = 10_000;
@@ -14,12 +15,13 @@ const UUID_EPOCH = 12_219_292_800_000;
 const CLOCK = String.raw`\d\d:\d\d:\d\d(?:[.,]\d{1,9})?`;
 const MONTH = '(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)';
 /**
- * Times as ISO 8601 and SQL (1) and HTTP (2) write them, seconds since 1970 or parts of them (3), the time before a
- * signature, in base 62 or 64 (4), signatures in base 64 (5), ids that begin with the seconds in hex, of PHP's `uniqid`
- * and of MongoDB (6), other ids (7).
+ * What is encrypted (1), times as ISO 8601 and SQL (2) and HTTP (3) write them, seconds since 1970 or parts of them (4), the
+ * time before a signature, in base 62 or 64 (5), signatures in base 64 (6), ids that begin with the seconds in hex, of
+ * PHP's `uniqid` and of MongoDB (7), other ids (8).
  */
 const PARTS = new RegExp(
   [
+    `(${SEALED})`,
     String.raw`(\b\d{4}-\d\d-\d\d[T ]${CLOCK}(?: ?(?:Z|[+-]\d\d(?::?\d\d)?))?)`,
     String.raw`(\b[A-Z][a-z]{2}, \d\d[ -]${MONTH}[ -]\d{4} \d\d:\d\d:\d\d GMT)`,
     String.raw`((?<![\w.-])[12]\d{9}(?:\d{3}|\d{6}|\d{9}|\.\d+)?(?![\w.]))`,
@@ -48,6 +50,7 @@ export function isOfTheMoment(recorded: string, replayed: string, then: Said, no
     const other = right.parts[at];
     if (other === undefined || part.kind !== other.kind) return false;
     if (part.text === other.text) return true;
+    if (part.kind === 'sealed') return mayHoldTheSame(part.text, other.text);
     if (part.time !== undefined && other.time !== undefined) {
       const passed = part.time - milliseconds(then.at);
       const asFar = Math.abs(passed - (other.time - milliseconds(now.at))) <= TOLERANCE;
@@ -70,8 +73,8 @@ export function isOfTheMoment(recorded: string, replayed: string, then: Said, no
 
 interface Part {
   text: string;
-  /** A signed time stands before a signature; only its maker can read it. */
-  kind: 'time' | 'signed time' | 'timed id' | 'word';
+  /** A signed time stands before a signature; only its maker can read it, as what is sealed. */
+  kind: 'sealed' | 'time' | 'signed time' | 'timed id' | 'word';
   /** In milliseconds since 1970. */
   time: number | undefined;
 }
@@ -91,9 +94,10 @@ function split(text: string): { parts: Part[]; texts: string[] } {
   const texts: string[] = [];
   let end = 0;
   for (const found of text.matchAll(PARTS)) {
-    const [whole, iso, http, seconds, signedTime, , timedId] = found;
+    const [whole, sealed, iso, http, seconds, signedTime, , timedId] = found;
     texts.push(text.slice(end, found.index));
-    if (timedId === undefined) {
+    if (sealed !== undefined) parts.push({ text: whole, kind: 'sealed', time: undefined });
+    else if (timedId === undefined) {
       const time = timeOf(iso, http, seconds);
       const word = signedTime === undefined ? 'word' : 'signed time';
       parts.push({ text: whole, kind: time === undefined ? word : 'time', time });
