@@ -239,6 +239,8 @@ pub(crate) struct Comparison {
     pub(crate) other: bool,
     /// Whether it is another one is for their texts to say.
     pub(crate) unsure: bool,
+    /// How many values that is said of, and what they weigh.
+    doubted: [(f32, f32); Group::ALL.len()],
     /// How many generated values both have, and how many of them are the same nevertheless.
     generated: u32,
     pub(crate) generated_agreement: u32,
@@ -295,7 +297,13 @@ impl Comparison {
         }
         match a.role {
             Role::Identity | Role::TimedIdentity | Role::Parameter | Role::Timed => self.other = true,
-            Role::Value if a.supple || b.supple => self.unsure = true,
+            Role::Value if a.supple || b.supple => {
+                self.unsure = true;
+                if let Some((values, weight)) = self.doubted.get_mut(a.group as usize) {
+                    *values += 1.0;
+                    *weight += a.weight;
+                }
+            }
             Role::Value => self.other = true,
             Role::Soft | Role::Volatile | Role::Noise => {}
         }
@@ -339,7 +347,8 @@ impl Comparison {
 
     /// A value that differs turned out to be similar after all.
     pub(crate) fn concede(&mut self, group: Group, similarity: f64) {
-        self.count(group, 0.0, similarity as f32, true);
+        let (values, weight) = self.doubted.get(group as usize).copied().unwrap_or_default();
+        self.count(group, 0.0, similarity as f32 * weight / values.max(1.0), true);
     }
 
     /// What speaks for a call among calls that ask for the same: their other fields, and generated values

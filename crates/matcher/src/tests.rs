@@ -529,6 +529,20 @@ fn damaged() -> impl proptest::strategy::Strategy<Value = Vec<u8>> {
     )
 }
 
+#[test]
+fn what_is_conceded_weighs_no_more_than_its_field() {
+    let request = |body: &str| {
+        let head = "POST /p HTTP/1.1\r\nHost: shop\r\nContent-Type: application/json\r\n";
+        format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+    };
+    // The time is the same in all, and so weighs little.
+    let usual = request("{\"a\":0,\"t\":100000000}");
+    let calls = [usual.clone(), request("{\"b\":3,\"t\":100000000}"), usual.clone(), usual];
+    let decision = index(&calls.each_ref().map(Vec::as_slice)).find(PEER, &request("{\"b\":3,\"t\":100000}"));
+    assert_eq!(decision.index, Some(1));
+    assert!(decision.mark <= 1.0 && decision.fields.iter().all(|field| field.score <= 1.0), "{decision:?}");
+}
+
 proptest! {
     #[test]
     fn a_recorded_request_matches_while_it_is_unused(
@@ -562,6 +576,7 @@ proptest! {
         for request in &sent {
             let decision = index.find(PEER, request);
             prop_assert!((0.0..=1.0).contains(&decision.mark));
+            prop_assert!(decision.fields.iter().all(|field| (0.0..=1.0).contains(&field.score)));
             prop_assert!(!decision.reason.is_empty());
             if let Some(found) = decision.index {
                 prop_assert!(found < calls.len());
