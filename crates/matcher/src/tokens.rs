@@ -6,8 +6,10 @@ use core::ops::Range;
 /// Digits of one number that is as likely drawn as counted.
 const LEAST_DIGITS: usize = 9;
 const LEAST_HEX: usize = 16;
+/// Seconds and microseconds since 1970 in hex, as PHP's `uniqid` has them.
+const TIMED_HEX: usize = 13;
 /// What is shorter has no token but a number.
-pub(crate) const LEAST: usize = LEAST_HEX;
+pub(crate) const LEAST: usize = TIMED_HEX;
 
 /// What a token looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +74,9 @@ fn of_word(run: &[u8], rest: &[u8]) -> Option<(Form, usize)> {
     if letters + 2 > run.len() || letters < 2 {
         return None;
     }
-    if run.len() >= LEAST_HEX && run.iter().all(u8::is_ascii_hexdigit) {
+    // From 2021 to 2038 the seconds begin with one of these.
+    let timed = run.len() == TIMED_HEX && matches!(run.first(), Some(b'6' | b'7'));
+    if (run.len() >= LEAST_HEX || timed) && run.iter().all(u8::is_ascii_hexdigit) {
         return Some((Form::Digest, run.len()));
     }
     if shape::token(run).is_some() {
@@ -145,6 +149,7 @@ mod tests {
         }
         is("'344vmg7kqdwigxtz3i5gl7pfeourvl9c'", Form::Random, "344vmg7kqdwigxtz3i5gl7pfeourvl9c");
         is("01HF7YAT00M5JZ6E5Q1W3VR9K2", Form::Random, "01HF7YAT00M5JZ6E5Q1W3VR9K2");
+        is("ord_6a22e5f0dcf53", Form::Digest, "6a22e5f0dcf53");
         is("order 4234567890123", Form::Number, "4234567890123");
         for text in [
             "user:42:name",
@@ -160,6 +165,7 @@ mod tests {
             "straightforwardrhythms21",
             "geschwindigkeitsbegrenzung50kmh",
             "deadbeef",
+            "1a22e5f0dcf53",
         ] {
             assert_eq!(tokens(text), [], "{text}");
         }
