@@ -112,6 +112,29 @@ test('ids that begin with the seconds in hex are of the moment, where that is no
   assert.ok(!isOfTheMoment(`${before}dcf53`, id, then, { ...now, session: read }));
 });
 
+test('a minute, and a count of minutes since 1970, is of the moment where it is that of its call', () => {
+  const count = (said: Said, unit = 60): number => Math.floor(Number(said.at / 1_000_000_000n) / unit);
+  for (const [recorded, replayed] of [
+    [`rate:10.0.0.1:${count(then)}`, `rate:10.0.0.1:${count(now)}`],
+    [`item:1:${count(then, 10)}`, `item:1:${count(now, 10)}`],
+    ['stats:2026-11-23T06:23', 'stats:2026-12-01T10:00'],
+    ['stats:202611230623', 'stats:202612011000'],
+    ['at 2026-11-23 07:23', 'at 2026-12-01 11:00'],
+    // It had just begun when it was said.
+    [`rate:${count(then)}`, `rate:${count(now) - 1}`],
+  ] as const)
+    assert.ok(same(recorded, replayed), recorded);
+  for (const [recorded, replayed] of [
+    [`rate:${count(then)}`, `rate:${count(now) + 1}`],
+    [`rate:${count(then)}`, `rate:${count(then) + 1}`],
+    [`rate:${count(then)}`, `rate:${count(now, 10)}`],
+    ['stats:2026-11-23T06:23', 'stats:2026-12-01T10:01'],
+    ['stats:2026-11-23T06:23', 'stats:202612011000'],
+    ['zip 80331', 'zip 80333'],
+  ] as const)
+    assert.ok(!same(recorded, replayed), recorded);
+});
+
 test('UUIDs without hyphens are made up, if they are of now or random', () => {
   const earlier = { ...then, at: 1_795_428_617_100_000_000n };
   const later = { ...now, at: 1_795_428_639_800_000_000n };

@@ -17,7 +17,8 @@ const MONTH = '(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)';
 /**
  * What is encrypted (1), times as ISO 8601 and SQL (2) and HTTP (3) write them, seconds since 1970 or parts of them (4), the
  * time before a signature, in base 62 or 64 (5), signatures in base 64 (6), ids that begin with the seconds in hex, of
- * PHP's `uniqid` and of MongoDB (7), other ids (8).
+ * PHP's `uniqid` and of MongoDB (7), other ids, shorter ones in hex among them (8), minutes in words and counts of what has
+ * passed since 1970 (9).
  */
 const PARTS = new RegExp(
   [
@@ -28,7 +29,8 @@ const PARTS = new RegExp(
     String.raw`((?<=[:.])(?=\w*[A-Z\d])[0-9a-zA-Z]{6}(?=[:.][\w-]{27,}))`,
     String.raw`((?<=[:.])[0-9a-zA-Z+/]{27,}={0,2}(?![\w+/=-]))`,
     String.raw`((?<![a-zA-Z\d])[\da-f]{8}(?:[\da-f]{16}|[\da-f]{5}(?:\d\.\d{8})?)(?![\w.]))`,
-    String.raw`(\b[\da-fA-F]{8}-(?:[\da-fA-F]{4}-){3}[\da-fA-F]{12}\b|(?<![\w/+-])(?![\w-]*[_-][\da-f]{13}(?:\d\.\d{8})?(?![\w.]))[\w-]{20,}(?![\w/+-]))`,
+    String.raw`(\b[\da-fA-F]{8}-(?:[\da-fA-F]{4}-){3}[\da-fA-F]{12}\b|(?<![\w/+-])(?![\w-]*[_-][\da-f]{13}(?:\d\.\d{8})?(?![\w.]))[\w-]{20,}(?![\w/+-])|(?<![\w/+-])(?:[\da-f]{16,19}|[\dA-F]{16,19})(?![\w/+-]))`,
+    String.raw`((?<![\w.-])(?:20\d\d-\d\d-\d\d[T ]\d\d:\d\d(?!:?\d)|20\d{10}|\d{5,9})(?![\w.]))`,
   ].join('|'),
   'g',
 );
@@ -42,27 +44,40 @@ export interface Said {
   before?: number;
 }
 
+/** Whether a word that is another one in the replay was drawn at random: its place in the text, and both words. */
+export type IsRedrawn = (place: number, recorded: string, replayed: string) => boolean;
+
 /** Whether two texts are the same but for what is of the moment. They are not if they are equal. */
-export function isOfTheMoment(recorded: string, replayed: string, then: Said, now: Said): boolean {
+export function isOfTheMoment(
+  recorded: string,
+  replayed: string,
+  then: Said,
+  now: Said,
+  isRedrawn: IsRedrawn = () => false,
+): boolean {
   const [left, right] = [split(unescaped(recorded)), split(unescaped(replayed))];
   if (recorded === replayed || left.texts.join('\0') !== right.texts.join('\0')) return false;
   return left.parts.every((part, at) => {
     const other = right.parts[at];
     if (other === undefined || part.kind !== other.kind) return false;
     if (part.text === other.text) return true;
+    if (part.kind === 'period') return isOfItsMoment(part.text, other.text, then, now);
     if (part.kind === 'sealed') return mayHoldTheSame(part.text, other.text);
     if (part.time !== undefined && other.time !== undefined) {
       const passed = part.time - milliseconds(then.at);
       const asFar = Math.abs(passed - (other.time - milliseconds(now.at))) <= TOLERANCE;
       if (part.kind === 'time') return asFar;
       // Only now does a program make up an id of now.
-      return asFar && Math.abs(passed) <= TOLERANCE && isUntold(part.text, then) && isUntold(other.text, now);
+      const isOfNow = asFar && Math.abs(passed) <= TOLERANCE;
+      if (isOfNow && isUntold(part.text, then) && isUntold(other.text, now)) return true;
+      return isRedrawn(at, part.text, other.text);
     }
     if (part.text.length !== other.text.length) return false;
     if (part.kind === 'signed time') {
       const [signature, another] = [left.parts[at + 1]?.text ?? '', right.parts[at + 1]?.text ?? ''];
       return signature !== another && [signature, another].every(isSignature);
     }
+    if (isRedrawn(at, part.text, other.text)) return true;
     // A digest tells of what it was made of: another one needs another moment or id before it, in the same text.
     const before = left.parts[at - 1];
     if (before !== undefined && left.texts[at]?.length === 1 && before.text !== right.parts[at - 1]?.text)
@@ -74,9 +89,40 @@ export function isOfTheMoment(recorded: string, replayed: string, then: Said, no
 interface Part {
   text: string;
   /** A signed time stands before a signature; only its maker can read it, as what is sealed. */
-  kind: 'sealed' | 'time' | 'signed time' | 'timed id' | 'word';
+  kind: 'sealed' | 'period' | 'time' | 'signed time' | 'timed id' | 'word';
   /** In milliseconds since 1970. */
   time: number | undefined;
+}
+
+/** What is counted since 1970, in seconds, as the matcher has it. */
+const UNITS = [60, 10, 15, 30, 300, 600, 900, 3600, 86_400] as const;
+
+/** Whether each of two texts is the minute, or the number of another length of time, in which it was said. */
+function isOfItsMoment(recorded: string, replayed: string, then: Said, now: Said): boolean {
+  if (recorded.length !== replayed.length) return false;
+  const [before, after] = [minutes(recorded), minutes(replayed)];
+  // It was made up to a second before it was said.
+  const [earlier, later] = [then, now].map((said) => {
+    const seconds = milliseconds(said.at) / 1000;
+    return [seconds, seconds - 1];
+  });
+  const isFor = (is: (then: number, now: number) => boolean): boolean =>
+    earlier?.some((one) => later?.some((other) => is(one, other))) ?? false;
+  if (before !== undefined && after !== undefined)
+    return isFor((one, other) => before - Math.floor(one / 60) === after - Math.floor(other / 60));
+  return UNITS.some((unit) =>
+    isFor(
+      (one, other) =>
+        Math.floor(one / unit) === Number(recorded) && Math.floor(other / unit) === Number(replayed),
+    ),
+  );
+}
+
+/** Since 1970, of a minute in words. */
+function minutes(text: string): number | undefined {
+  const [, year, month, day, hour, minute] = /^(\d{4})-?(\d\d)-?(\d\d)[T ]?(\d\d):?(\d\d)$/.exec(text) ?? [];
+  if (year === undefined) return undefined;
+  return Date.parse(`${year}-${month}-${day}T${hour}:${minute}:00Z`) / 60_000;
 }
 
 /** As in a cookie or a query. */
@@ -94,9 +140,10 @@ function split(text: string): { parts: Part[]; texts: string[] } {
   const texts: string[] = [];
   let end = 0;
   for (const found of text.matchAll(PARTS)) {
-    const [whole, sealed, iso, http, seconds, signedTime, , timedId] = found;
+    const [whole, sealed, iso, http, seconds, signedTime, , timedId, , period] = found;
     texts.push(text.slice(end, found.index));
     if (sealed !== undefined) parts.push({ text: whole, kind: 'sealed', time: undefined });
+    else if (period !== undefined) parts.push({ text: whole, kind: 'period', time: undefined });
     else if (timedId === undefined) {
       const time = timeOf(iso, http, seconds);
       const word = signedTime === undefined ? 'word' : 'signed time';

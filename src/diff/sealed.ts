@@ -24,12 +24,7 @@ export function mayHoldTheSame(recorded: string, replayed: string): boolean {
 function parts(sealed: string): string[] | undefined {
   if (sealed.includes('--')) return sealed.split('--');
   try {
-    const {
-      iv,
-      value,
-      mac,
-      tag = '',
-    } = JSON.parse(Buffer.from(sealed, 'base64').toString()) as Record<string, unknown>;
+    const { iv, value, mac, tag = '' } = JSON.parse(atob(sealed)) as Record<string, unknown>;
     const all = [value, iv, mac, tag];
     return all.every((part) => typeof part === 'string') ? all : undefined;
   } catch {

@@ -18,6 +18,8 @@ export interface CompareOptions {
   noise?: Noise;
   /** Where sessions overlap, one may have made a call that is recorded with the other. */
   shares?: Shares | undefined;
+  /** Whether a word that is another one in the replay was drawn at random: its place in the session, and both words. */
+  isRedrawn?: (place: string, recorded: string, replayed: string) => boolean;
 }
 
 /** What a comparison found. */
@@ -35,8 +37,8 @@ export function compareSessions(
 ): Comparison {
   const noise = options.noise ?? noiseOf();
   const comparison: Comparison = { Differences: [], Notes: [] };
-  comparison.Differences.push(...compareReturn(recorded, replayed, noise, comparison.Notes));
-  compareCalls(recorded, replayed, noise, options.shares, comparison);
+  comparison.Differences.push(...compareReturn(recorded, replayed, options, comparison.Notes));
+  compareCalls(recorded, replayed, options, comparison);
   const deeds = compareDeeds(recorded, replayed, noise);
   comparison.Differences.push(...deeds.Differences);
   comparison.Notes.push(...deeds.Notes);
@@ -44,17 +46,30 @@ export function compareSessions(
 }
 
 /** What is of the moment is noise, and noted. */
-function withMoment(noise: Noise, then: Said, now: Said, notes: string[]): Noise {
+function withMoment(
+  { noise = noiseOf(), isRedrawn }: CompareOptions,
+  then: Said,
+  now: Said,
+  notes: string[],
+): Noise {
   return (path, recorded, replayed) => {
     if (noise(path, recorded, replayed)) return true;
     if (typeof recorded !== 'string' || typeof replayed !== 'string') return false;
-    if (!isOfTheMoment(recorded, replayed, then, now)) return false;
+    const isRedrawnHere =
+      isRedrawn &&
+      ((place: number, left: string, right: string) => isRedrawn(`${path} ${place}`, left, right));
+    if (!isOfTheMoment(recorded, replayed, then, now, isRedrawnHere)) return false;
     notes.push(`${path} is of the moment: ${clip(recorded, 80)} -> ${clip(replayed, 80)}`);
     return true;
   };
 }
 
-function compareReturn(recorded: Session, replayed: Session, noise: Noise, notes: string[]): Difference[] {
+function compareReturn(
+  recorded: Session,
+  replayed: Session,
+  options: CompareOptions,
+  notes: string[],
+): Difference[] {
   const before = recorded.ReturnInbound;
   const after = replayed.ReturnInbound;
   if (before === null && after === null) return [];
@@ -65,16 +80,11 @@ function compareReturn(recorded: Session, replayed: Session, noise: Noise, notes
   }
   const then = { session: recorded, at: before.OccurredAt };
   const now = { session: replayed, at: after.OccurredAt };
-  return compareResponses('response', before.Response, after.Response, withMoment(noise, then, now, notes));
+  return compareResponses('response', before.Response, after.Response, withMoment(options, then, now, notes));
 }
 
-function compareCalls(
-  recorded: Session,
-  replayed: Session,
-  noise: Noise,
-  shares: Shares | undefined,
-  into: Comparison,
-): void {
+function compareCalls(recorded: Session, replayed: Session, options: CompareOptions, into: Comparison): void {
+  const { noise = noiseOf(), shares } = options;
   const calls = outboundCalls(recorded);
   const made = outboundCalls(replayed);
   const byIndex = new Map(calls.map((call, position) => [call.ActionIndex, { call, position }]));
@@ -121,7 +131,7 @@ function compareCalls(
     if (!isLogin(recorded, found.call)) {
       const then = { session: recorded, at: found.call.OccurredAt, before: found.call.ActionIndex };
       const now = { session: replayed, at: call.OccurredAt, before: call.ActionIndex };
-      const noiseNow = withMoment(noise, then, now, into.Notes);
+      const noiseNow = withMoment(options, then, now, into.Notes);
       into.Differences.push(...compareCall(path, recorded, found.call, call, noiseNow));
     }
   }
