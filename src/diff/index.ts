@@ -4,6 +4,7 @@
  */
 export { compareTwice, mayBeDrawn } from './again.ts';
 export { compareSessions, type CompareOptions, type Comparison } from './session.ts';
+export { History } from './history.ts';
 export { shareOut, type Shares } from './overlap.ts';
 export { noiseOf, type Noise } from './noise.ts';
 export type { Difference, DifferenceKind } from './difference.ts';

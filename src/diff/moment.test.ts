@@ -112,6 +112,32 @@ test('ids that begin with the seconds in hex are of the moment, where that is no
   assert.ok(!isOfTheMoment(`${before}dcf53`, id, then, { ...now, session: read }));
 });
 
+test('a token that says when it was signed is of the moment, where all else that it says is the same', () => {
+  const seconds = (said: Said): number => Number(said.at / 1_000_000_000n);
+  const token = (claims: object, signature: string): string => {
+    const [head, body] = [{ alg: 'HS256' }, claims].map((part) =>
+      Buffer.from(JSON.stringify(part)).toString('base64url'),
+    );
+    return `Bearer ${head}.${body}.${signature}`;
+  };
+  const claims = (said: Said, role: string, ttl = 3600): object => ({
+    sub: 'user-7',
+    role,
+    iat: seconds(said),
+    exp: seconds(said) + ttl,
+  });
+  const [first, second] = [
+    'gIHjmANsLQRff9DO8r6fweQufwpPPa6BeC2w36rEUUc',
+    'C3Dpt8i5TNdcyZWHHNbZrzDLkmd3N9Z1FkW5Su7b8Qp',
+  ];
+  const before = token(claims(then, 'user'), first);
+  assert.ok(same(before, token(claims(now, 'user'), second)));
+  assert.ok(!same(before, token(claims(now, 'root'), second)));
+  assert.ok(!same(before, token(claims(now, 'user', 7200), second)));
+  // Signed anew, and nothing else: another key, say.
+  assert.ok(!same(before, token(claims(then, 'user'), second)));
+});
+
 test('a minute, and a count of minutes since 1970, is of the moment where it is that of its call', () => {
   const count = (said: Said, unit = 60): number => Math.floor(Number(said.at / 1_000_000_000n) / unit);
   for (const [recorded, replayed] of [

@@ -45,7 +45,7 @@ export interface Said {
 }
 
 /** Whether a word that is another one in the replay was drawn at random: its place in the text, and both words. */
-export type IsRedrawn = (place: number, recorded: string, replayed: string) => boolean;
+export type IsRedrawn = (place: string, recorded: string, replayed: string) => boolean;
 
 /** Whether two texts are the same but for what is of the moment. They are not if they are equal. */
 export function isOfTheMoment(
@@ -70,14 +70,19 @@ export function isOfTheMoment(
       // Only now does a program make up an id of now.
       const isOfNow = asFar && Math.abs(passed) <= TOLERANCE;
       if (isOfNow && isUntold(part.text, then) && isUntold(other.text, now)) return true;
-      return isRedrawn(at, part.text, other.text);
+      return isRedrawn(String(at), part.text, other.text);
     }
     if (part.text.length !== other.text.length) return false;
     if (part.kind === 'signed time') {
       const [signature, another] = [left.parts[at + 1]?.text ?? '', right.parts[at + 1]?.text ?? ''];
       return signature !== another && [signature, another].every(isSignature);
     }
-    if (isRedrawn(at, part.text, other.text)) return true;
+    const [inside, otherInside] = [jsonIn(part.text), jsonIn(other.text)];
+    if (inside !== undefined && otherInside !== undefined)
+      return isOfTheMoment(inside, otherInside, then, now, (place, ...words) =>
+        isRedrawn(`${at}.${place}`, ...words),
+      );
+    if (isRedrawn(String(at), part.text, other.text)) return true;
     // A digest tells of what it was made of: another one needs another moment or id before it, in the same text.
     const before = left.parts[at - 1];
     if (before !== undefined && left.texts[at]?.length === 1 && before.text !== right.parts[at - 1]?.text)
@@ -131,6 +136,18 @@ function unescaped(text: string): string {
     return decodeURIComponent(text);
   } catch {
     return text;
+  }
+}
+
+/** An object of JSON that a word is in base 64, as tokens have it that are signed (JWT, sessions in cookies). */
+function jsonIn(word: string): string | undefined {
+  if (!word.startsWith('eyJ')) return undefined;
+  try {
+    const text = atob(word.replaceAll('-', '+').replaceAll('_', '/'));
+    JSON.parse(text);
+    return text;
+  } catch {
+    return undefined;
   }
 }
 

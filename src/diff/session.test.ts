@@ -4,6 +4,7 @@ import type { CallOutbound, Session } from '../recording/model.ts';
 import { bytes, call, json, matched, redis, session } from '../test-support/sessions.ts';
 import { noiseOf } from './noise.ts';
 import { shareOut } from './overlap.ts';
+import { History } from './history.ts';
 import { compareSessions, type CompareOptions } from './session.ts';
 
 function compare(recorded: Session, replayed: Session, options?: CompareOptions): string[] {
@@ -244,6 +245,24 @@ test('a connection that was there already, or is opened anew, is a note', () => 
     compare(onMySql({ ...query, ActionIndex: 1 }, set), onMySql({ ...query, Matched: matched(1) })),
     ['call-missing recorded call was not made: SET NAMES utf8mb4 -> 127.0.0.1:6379'],
   );
+});
+
+test('a connection that another session had opened is set up by whichever needs it first', () => {
+  const at = (time: bigint, one: CallOutbound): CallOutbound => ({ ...one, OccurredAt: time });
+  const login = at(1n, call(1, mysql(0x8d, 'proof', 1)));
+  const set = at(2n, call(1, mysql(3, "SET time_zone = '+00:00'")));
+  const query = at(3n, call(2, mysql(3, 'SELECT a FROM t')));
+  const recorded = onMySql(set, query);
+  const replayed = onMySql({ ...query, Matched: matched(2) });
+  const missing = (...others: Session[]): number => {
+    const history = new History();
+    for (const one of [recorded, ...others]) history.note(one);
+    return compareSessions(recorded, replayed, { history }).Differences.length;
+  };
+  assert.equal(missing(onMySql(login)), 0);
+  // Where it was used before, or nobody knows its beginning, it changes what is asked then.
+  const before = onMySql(login, at(1n, call(3, mysql(3, 'SELECT b FROM t'))));
+  assert.deepEqual([missing(before), missing()], [1, 1]);
 });
 
 test('what differs in a statement is what the matcher has named', () => {

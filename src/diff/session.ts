@@ -11,6 +11,7 @@ import { runnerUpLine, scoreLines } from './explain.ts';
 import { compareRequests, compareResponses } from './message.ts';
 import { isOfTheMoment, type Said } from './moment.ts';
 import { noiseOf, type Noise } from './noise.ts';
+import type { History } from './history.ts';
 import { callKey, type Shares } from './overlap.ts';
 
 /** How to compare. */
@@ -18,6 +19,8 @@ export interface CompareOptions {
   noise?: Noise;
   /** Where sessions overlap, one may have made a call that is recorded with the other. */
   shares?: Shares | undefined;
+  /** What was said on the connections of the recording. */
+  history?: History;
   /** Whether a word that is another one in the replay was drawn at random: its place in the session, and both words. */
   isRedrawn?: (place: string, recorded: string, replayed: string) => boolean;
 }
@@ -57,7 +60,7 @@ function withMoment(
     if (typeof recorded !== 'string' || typeof replayed !== 'string') return false;
     const isRedrawnHere =
       isRedrawn &&
-      ((place: number, left: string, right: string) => isRedrawn(`${path} ${place}`, left, right));
+      ((place: string, left: string, right: string) => isRedrawn(`${path} ${place}`, left, right));
     if (!isOfTheMoment(recorded, replayed, then, now, isRedrawnHere)) return false;
     notes.push(`${path} is of the moment: ${clip(recorded, 80)} -> ${clip(replayed, 80)}`);
     return true;
@@ -84,7 +87,8 @@ function compareReturn(
 }
 
 function compareCalls(recorded: Session, replayed: Session, options: CompareOptions, into: Comparison): void {
-  const { noise = noiseOf(), shares } = options;
+  const { noise = noiseOf(), shares, history } = options;
+  const isFresh = (call: CallOutbound): boolean => history?.isFresh(call) ?? false;
   const calls = outboundCalls(recorded);
   const made = outboundCalls(replayed);
   const byIndex = new Map(calls.map((call, position) => [call.ActionIndex, { call, position }]));
@@ -127,7 +131,7 @@ function compareCalls(recorded: Session, replayed: Session, options: CompareOpti
       continue;
     }
     answered.add(matched.ActionIndex);
-    if (!isForTheConnection(recorded, calls, found.position)) order.push(found.call);
+    if (!isForTheConnection(recorded, calls, found.position, isFresh)) order.push(found.call);
     if (!isLogin(recorded, found.call)) {
       const then = { session: recorded, at: found.call.OccurredAt, before: found.call.ActionIndex };
       const now = { session: replayed, at: call.OccurredAt, before: call.ActionIndex };
@@ -140,7 +144,7 @@ function compareCalls(recorded: Session, replayed: Session, options: CompareOpti
     if (answered.has(call.ActionIndex)) continue;
     if (shares?.answeredElsewhere.has(callKey(recorded.SessionId, call.ActionIndex)) === true) {
       into.Notes.push(`${describeCall(call, calls)} was made by another session of the overlap group`);
-    } else if (isForTheConnection(recorded, calls, position)) {
+    } else if (isForTheConnection(recorded, calls, position, isFresh)) {
       into.Notes.push(`${describeCall(call, calls)} was not made: it only concerns its connection`);
     } else if (!noise(`calls[${position}]`))
       into.Differences.push(missingCall(`calls[${position}]`, call, calls));
@@ -302,7 +306,12 @@ function isWorkOfItsOwn(session: Session, calls: readonly CallOutbound[], positi
 }
 
 /** Whether a call only concerns its connection: it sets it up, or takes leave. */
-function isForTheConnection(session: Session, calls: readonly CallOutbound[], position: number): boolean {
+function isForTheConnection(
+  session: Session,
+  calls: readonly CallOutbound[],
+  position: number,
+  isFresh: (call: CallOutbound) => boolean = () => true,
+): boolean {
   const call = calls[position];
   if (call === undefined) return false;
   if (isSaidUnasked(call)) return true;
@@ -312,7 +321,7 @@ function isForTheConnection(session: Session, calls: readonly CallOutbound[], po
   if (purpose !== 'set-up' && !isSelect(call)) return false;
   const before = calls.slice(0, position).filter((one) => one.ConnectionId === call.ConnectionId);
   return (
-    before.length > 0 &&
+    (before.length > 0 || isFresh(call)) &&
     before.every((one) => isConnectionCall(one) || purposeOf(protocolOf(session, one), one) !== 'work')
   );
 }

@@ -46,6 +46,10 @@ test('what only concerns the connection is told from work', () => {
   assert.equal(purpose('mysql', mysql(0, 'proof', 3)), 'connection');
   assert.equal(purpose('mysql', mysql(3, 'SET NAMES utf8')), 'set-up');
   assert.equal(purpose('mysql', mysql(3, 'SET GLOBAL x = 1')), 'work');
+  assert.equal(purpose('mysql', mysql(3, 'SELECT 1')), 'connection');
+  assert.equal(purpose('mysql', mysql(3, 'SELECT 1 FROM t')), 'work');
+  const config = "SELECT set_config('TimeZone', 'UTC', false)\0";
+  assert.equal(purpose('postgres', message('Q', config)), 'set-up');
   assert.equal(purpose('mysql', mysql(3, 'INSERT INTO t VALUES (1)')), 'work');
   assert.equal(purpose('mysql', mysql(0x17, [1, 0, 0, 0, 0, 1, 0, 0, 0])), 'work');
   assert.equal(purpose('postgres', [...prepare, ...message('S', '')]), 'connection');

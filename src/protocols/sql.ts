@@ -22,7 +22,7 @@ interface Said {
 }
 
 const ABOUT_THE_CONNECTION =
-  /^(?:\/\*[^]*?\*\/)?\s*(?:set (?!global|persist|password)|reset |discard |deallocate |unlisten |use |show (?:variables|session|global|collation|engines|\w+;?$)|select (?:@@|version\(\)|database\(\)|current_schema|connection_id\(\)|1;?$)|(?:select|with)[^]*pg_type)/i;
+  /^(?:\/\*[^]*?\*\/)?\s*(?:set (?!global|persist|password)|reset |discard |deallocate |unlisten |use |show (?:variables|session|global|collation|engines|\w+;?$)|select (?:@@|version\(\)|database\(\)|current_schema|connection_id\(\)|(?:pg_catalog\.)?set_config\()|(?:select|with)[^]*pg_type)/i;
 
 /** The purpose of a call on a connection of this protocol; undefined where that is neither of the two. */
 export function purposeOf(protocol: string, call: CallOutbound): Purpose | undefined {
@@ -37,7 +37,14 @@ export function describeSql(call: CallOutbound, before: readonly CallOutbound[] 
   return mysql(call.Request, (id) => preparedBefore(id, call, before))?.text ?? postgres(call.Request)?.text;
 }
 
-const about = (sql: string): Purpose => (ABOUT_THE_CONNECTION.test(sql) ? 'set-up' : 'work');
+/** Whether the server is still there, which pools ask as well where the protocol has a message for it. */
+const PING = /^\s*select 1\s*;?\s*$/i;
+
+function about(sql: string): Purpose {
+  if (PING.test(sql)) return 'connection';
+  return ABOUT_THE_CONNECTION.test(sql) ? 'set-up' : 'work';
+}
+
 const line = (bytes: Uint8Array): string => show(bytes, 200).replaceAll(/(?:\\[nrt]|\s)+/g, ' ');
 
 const COMMANDS: ReadonlyMap<number, string> = new Map([
@@ -126,7 +133,7 @@ function postgres(request: Uint8Array): Said | undefined {
       else texts.push((texts.pop() ?? '').replace(/^prepare: /, ''));
       if (values.text !== '') texts.push(values.text);
       purpose = texts.length > 0 ? about(texts[0] ?? '') : 'work';
-    } else if (kind === 'E') purpose = purpose === 'connection' ? 'work' : purpose;
+    } else if (kind === 'E') purpose = texts.length === 0 ? 'work' : purpose;
     else if (kind === 'p') texts.push('(login)');
     else if (kind === 'X') texts.push('(farewell)');
     else if (kind === 'C') texts.push('close statement');

@@ -1,4 +1,5 @@
 /** Which sessions of a recording are replayed, and in which order. */
+import { History } from '../diff/index.ts';
 import { KoalaError } from '../errors.ts';
 import { connectionOf, isBoot, listenerOf, outboundCalls, type Session } from '../recording/model.ts';
 import { describeTorn, type Place, type Recording } from '../recording/recording.ts';
@@ -11,6 +12,8 @@ export interface Plan {
   listeners: Set<string>;
   /** How many outbound calls the boot sessions have. */
   bootCalls: number;
+  /** What was said on the connections of the recording. */
+  history: History;
   skipped: { SessionId: string; Reason: string }[];
   warnings: string[];
 }
@@ -18,12 +21,20 @@ export interface Plan {
 /** Reads the recording once and plans its replay; `only` are ids, or unique beginnings of ids. */
 export async function planReplay(recording: Recording, only: readonly string[]): Promise<Plan> {
   const chosen: { place: Place; rank: number; at: bigint }[] = [];
-  const plan: Plan = { places: [], listeners: new Set(), bootCalls: 0, skipped: [], warnings: [] };
+  const plan: Plan = {
+    places: [],
+    listeners: new Set(),
+    bootCalls: 0,
+    history: new History(),
+    skipped: [],
+    warnings: [],
+  };
   const wanted = new Map(only.map((id) => [id, 0]));
   let sessions = 0;
   const connections = new Connections();
   for await (const { session, place } of recording.sessions()) {
     sessions += 1;
+    plan.history.note(session);
     if (isBoot(session)) plan.bootCalls += outboundCalls(session).length;
     const unreadable = connections.unreadable(session);
     const rank = only.findIndex((id) => session.SessionId.startsWith(id));

@@ -236,7 +236,7 @@ class Run {
 
   /** What a program draws at random tells itself from what it answers by being another one in a second replay. */
   async #judge({ recorded, bytes, replayed, result }: Replayed, shares?: Shares): Promise<void> {
-    const options = { noise: this.#noise, shares };
+    const options = { noise: this.#noise, shares, history: this.#plan.history };
     let comparison = compareSessions(recorded, replayed, options);
     if (comparison.Differences.length > 0 && mayBeDrawn(recorded, replayed, options)) {
       const signal = AbortSignal.any([this.#signal, this.over.signal]);
