@@ -49,6 +49,11 @@ test('ids that the program has made up are of the moment', () => {
     'C3Dpt8i5TNdcyZWHHNbZrzDLkmd3N9Z1FkW5Su7b8Qp',
   ];
   assert.ok(same(`'user9:1xVN2x:${signed[0]}'`, `'user9:1xVN4k:${signed[1]}'`));
+  // As itsdangerous writes it.
+  const flask = (time: string, signature: string): string => `session=eyJ1IjoiYW5uIn0.${time}.${signature}`;
+  assert.ok(
+    same(flask('awQStA', 'XYuJdk4ZLUTNeMp4p1kWCkyNIII'), flask('awQ-JQ', 'xhrgLOPY7QbmzGhovgS1lLw8FoI')),
+  );
   assert.ok(!same(`'user9:1xVN2x:${signed[0]}'`, `'user8:1xVN4k:${signed[1]}'`));
   const cookie = (token: string, signature: string): string => `sid=s%3A${token}.${signature}; Path=/`;
   assert.ok(
