@@ -143,6 +143,13 @@ test('a token that says when it was signed is of the moment, where all else that
   assert.ok(!same(before, token(claims(then, 'user'), second)));
 });
 
+test('long texts of whatever kind are looked at once', () => {
+  for (const piece of ['ab/', '+/', 'a-', 'A1b_', '1', ':aB3-', 'f0f0f0f0.', 'eyJpdiI6/', '2026-11-23T']) {
+    const text = piece.repeat(300_000 / piece.length);
+    assert.ok(!same(text, `${text}x`), piece);
+  }
+});
+
 test('a minute, and a count of minutes since 1970, is of the moment where it is that of its call', () => {
   const count = (said: Said, unit = 60): number => Math.floor(Number(said.at / 1_000_000_000n) / unit);
   for (const [recorded, replayed] of [

@@ -8,7 +8,7 @@
  * As ActiveSupport's `MessageEncryptor` and Rack write AES-GCM (content, nonce of 12 bytes, tag of 16), and as Laravel's
  * `Encrypter` writes what it encrypts (an object of JSON that begins with its `iv`); both in base 64.
  */
-export const SEALED = String.raw`[\da-zA-Z+/]{16,}={0,2}--[\da-zA-Z+/]{16}--[\da-zA-Z+/]{22}==|\beyJpdiI6[\da-zA-Z+/]{60,}={0,2}`;
+export const SEALED = String.raw`(?<![\da-zA-Z+/])[\da-zA-Z+/]{16,}={0,2}--[\da-zA-Z+/]{16}--[\da-zA-Z+/]{22}==|\beyJpdiI6[\da-zA-Z+/]{60,}={0,2}`;
 
 /** Whether two such values may have the same content: it is as long, and everything about it is written anew. */
 export function mayHoldTheSame(recorded: string, replayed: string): boolean {
