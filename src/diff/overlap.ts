@@ -3,7 +3,8 @@
  * recorded with another session of the group than the one that makes it now. Which is which does not matter; that
  * each recorded call is made once does.
  */
-import { outboundCalls, peerOf, type CallOutbound, type Session } from '../recording/model.ts';
+import { outboundCalls, type CallOutbound, type Session } from '../recording/model.ts';
+import { History } from './history.ts';
 
 /** Names a recorded call of a session. */
 export function callKey(sessionId: string, actionIndex: number): string {
@@ -20,13 +21,20 @@ export interface Shares {
   tooMany: Set<CallOutbound>;
 }
 
-/** Shares the recorded calls of one overlap group out among the replays of its sessions. */
-export function shareOut(group: readonly { recorded: Session; replayed: Session }[]): Shares {
-  const left = new Map<string, string>();
+/**
+ * Shares the recorded calls of one overlap group out among the replays of its sessions. `history` knows what was prepared
+ * on the connections of the recording.
+ */
+export function shareOut(
+  group: readonly { recorded: Session; replayed: Session }[],
+  history: History = new History(),
+): Shares {
+  const questions = new Map<string, string>();
   for (const { recorded } of group) {
     for (const call of outboundCalls(recorded))
-      left.set(callKey(recorded.SessionId, call.ActionIndex), question(call));
+      questions.set(callKey(recorded.SessionId, call.ActionIndex), history.question(call));
   }
+  const left = new Map(questions);
   const foreign: { call: CallOutbound; key: string }[] = [];
   for (const { recorded, replayed } of group) {
     for (const call of outboundCalls(replayed)) {
@@ -41,7 +49,7 @@ export function shareOut(group: readonly { recorded: Session; replayed: Session 
   const shares: Shares = { members, answeredElsewhere: new Set(), tooMany: new Set() };
   for (const { call, key } of foreign) {
     // What answered it may have been taken by its own session, and an equal one be left.
-    const taken = left.has(key) ? key : keyOf(left, question(call));
+    const taken = left.has(key) ? key : keyOf(left, questions.get(key));
     if (taken !== undefined) {
       left.delete(taken);
       shares.answeredElsewhere.add(taken);
@@ -50,12 +58,7 @@ export function shareOut(group: readonly { recorded: Session; replayed: Session 
   return shares;
 }
 
-/** What a call asks, and whom; equal for calls that are one as good as the other. */
-function question(call: CallOutbound): string {
-  return `${peerOf(call)} ${call.Request.join(' ')}`;
-}
-
-function keyOf(left: ReadonlyMap<string, string>, wanted: string): string | undefined {
+function keyOf(left: ReadonlyMap<string, string>, wanted: string | undefined): string | undefined {
   for (const [key, asked] of left) if (asked === wanted) return key;
   return undefined;
 }

@@ -164,6 +164,45 @@ test('calls of an overlap group may be made by another session of it', () => {
   assert.deepEqual(compare(two, twoReplayed, { shares }), []);
 });
 
+test('statements of an overlap group are the same whatever their connections call them', () => {
+  const message = (type: string, ...parts: (string | number[])[]) => {
+    const body = parts.flatMap((part) => (typeof part === 'string' ? [...bytes(part)] : part));
+    const length = body.length + 4;
+    return [type.charCodeAt(0), length >> 24, (length >> 16) & 255, (length >> 8) & 255, length & 255, ...body];
+  };
+  const prepare = (name: string) => message('P', `${name}\0SELECT a FROM t WHERE id = $1\0`, [0, 0]);
+  const run = (name: string, id: string) =>
+    message('B', `\0${name}\0`, [0, 0, 0, 1, 0, 0, 0, 1], id, [0, 0]);
+  const on = (ConnectionId: bigint, ...messages: number[][]) => {
+    const made = call(0, Uint8Array.from(messages.flat()));
+    return { ...made, ConnectionId };
+  };
+  const boot = session({
+    SessionId: 'boot',
+    Actions: [on(1n, prepare('S_1')), on(2n, prepare('S_7'))],
+    Connections: [1n, 2n].map((id) => connection(id, 'postgres')),
+  });
+  const history = new History();
+  history.note(boot);
+  const shared = (id: string) => {
+    const one = session({ SessionId: 'one', Actions: [on(1n, run('S_1', '4'))] });
+    const two = session({ SessionId: 'two', Actions: [on(2n, run('S_7', id))] });
+    const three = session({ SessionId: 'three' });
+    // The third session has made the call of the second one, and was given the answer to that of the first.
+    const live = { ...on(9n, prepare(''), run('', '4')), Matched: matched(0, { SessionId: 'one' }) };
+    const oneReplayed = calls({ ...live, Matched: matched(0) });
+    const group = [
+      { recorded: one, replayed: oneReplayed },
+      { recorded: two, replayed: calls() },
+      { recorded: three, replayed: calls(live) },
+    ];
+    return shareOut(group, history);
+  };
+  assert.deepEqual([...shared('4').answeredElsewhere], ['two#0']);
+  assert.equal(shared('4').tooMany.size, 0);
+  assert.equal(shared('5').tooMany.size, 1, 'that was another question');
+});
+
 test('a call that no session of an overlap group has left is one too many', () => {
   const get = redis('GET', 'a');
   const one = session({ SessionId: 'one' });
@@ -206,24 +245,20 @@ test('calls in another order are the same calls, and that is said', () => {
 
 const mysql = (code: number, body: string, sequence = 0): Uint8Array =>
   bytes(`${String.fromCodePoint(body.length + 1, 0, 0, sequence, code)}${body}`);
+const connection = (ConnectionId: bigint, Protocol: string): Session['Connections'][number] => ({
+  ConnectionId,
+  Direction: 'outbound',
+  Kind: 'tcp',
+  Local: '',
+  Peer: '127.0.0.1:6379',
+  Protocol,
+  Encrypted: false,
+  ServerName: '',
+  End: '',
+  Gap: false,
+});
 const onMySql = (...Actions: CallOutbound[]): Session =>
-  session({
-    Actions,
-    Connections: [
-      {
-        ConnectionId: 2n,
-        Direction: 'outbound',
-        Kind: 'tcp',
-        Local: '',
-        Peer: '127.0.0.1:6379',
-        Protocol: 'mysql',
-        Encrypted: false,
-        ServerName: '',
-        End: '',
-        Gap: false,
-      },
-    ],
-  });
+  session({ Actions, Connections: [connection(2n, 'mysql')] });
 
 test('a connection that was there already, or is opened anew, is a note', () => {
   const login = [

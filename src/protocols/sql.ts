@@ -37,8 +37,11 @@ export function describeSql(call: CallOutbound, before: readonly CallOutbound[] 
   return mysql(call.Request, (id) => preparedBefore(id, call, before))?.text ?? postgres(call.Request)?.text;
 }
 
-/** Whether the server is still there, which pools ask as well where the protocol has a message for it. */
-const PING = /^\s*select 1\s*;?\s*$/i;
+/**
+ * Whether the server is still there, which pools ask as well where the protocol has a message for it; JDBC's driver for
+ * PostgreSQL by a statement in which nothing stands.
+ */
+const PING = /^\s*(?:select 1)?\s*;?\s*$/i;
 
 function about(sql: string): Purpose {
   if (PING.test(sql)) return 'connection';
@@ -113,15 +116,11 @@ function postgres(request: Uint8Array): Said | undefined {
   if (request[0] === 0 && request.length >= 8 && view.getUint32(0) === request.length) {
     return { purpose: 'connection', text: STARTS.get(view.getUint32(4)) ?? '(login)' };
   }
+  const messages = messagesOf(request);
+  if (messages === undefined) return undefined;
   const texts: string[] = [];
   let purpose: Purpose = 'connection';
-  for (let at = 0; at < request.length;) {
-    if (at + 5 > request.length) return undefined;
-    const kind = String.fromCharCode(request[at] ?? 0);
-    const end = at + 1 + view.getUint32(at + 1);
-    if (end < at + 5 || end > request.length || !'QPBCDEFHSXcdfp'.includes(kind)) return undefined;
-    const body = request.subarray(at + 5, end);
-    at = end;
+  for (const { kind, body } of messages) {
     if (kind === 'Q' || kind === 'P') {
       const from = kind === 'Q' ? 0 : body.indexOf(0) + 1;
       const sql = body.subarray(from, Math.max(body.indexOf(0, from), from));
@@ -140,6 +139,63 @@ function postgres(request: Uint8Array): Said | undefined {
     else if ('Fcdf'.includes(kind)) purpose = 'work';
   }
   return { purpose, text: texts.length === 0 ? line(request) : texts.join(' ') };
+}
+
+/** A statement of PostgreSQL's extended protocol with the values that it runs with. */
+export interface BoundStatement {
+  /** The name under which it was prepared; empty for the unnamed one. */
+  name: string;
+  /** Its text, where the same request prepares it. */
+  sql: string | undefined;
+  /** How its values are written, and they. */
+  values: string;
+}
+
+/** What a request to PostgreSQL prepares, by name, and what it runs; undefined where it is no such request. */
+export function boundStatements(
+  request: Uint8Array,
+): { prepared: ReadonlyMap<string, string>; run: BoundStatement[] } | undefined {
+  const prepared = new Map<string, string>();
+  const run: BoundStatement[] = [];
+  for (const { kind, body } of messagesOf(request) ?? []) {
+    const first = body.indexOf(0);
+    const second = body.indexOf(0, first + 1);
+    if (!'PB'.includes(kind)) continue;
+    if (first < 0 || second < 0) return undefined;
+    const [one, other] = [asLatin1(body.subarray(0, first)), asLatin1(body.subarray(first + 1, second))];
+    if (kind === 'P') prepared.set(one, other);
+    else run.push({ name: other, sql: prepared.get(other), values: valuesOf(body.subarray(second + 1)) });
+  }
+  return prepared.size + run.length > 0 ? { prepared, run } : undefined;
+}
+
+/** The messages of a PostgreSQL client; undefined where there are none, or not all of one. */
+function messagesOf(request: Uint8Array): { kind: string; body: Uint8Array }[] | undefined {
+  const view = new DataView(request.buffer, request.byteOffset, request.byteLength);
+  const messages: { kind: string; body: Uint8Array }[] = [];
+  for (let at = 0; at < request.length;) {
+    if (at + 5 > request.length) return undefined;
+    const kind = String.fromCharCode(request[at] ?? 0);
+    const end = at + 1 + view.getUint32(at + 1);
+    if (end < at + 5 || end > request.length || !'QPBCDEFHSXcdfp'.includes(kind)) return undefined;
+    messages.push({ kind, body: request.subarray(at + 5, end) });
+    at = end;
+  }
+  return messages;
+}
+
+/** The formats and values of a `Bind` message, without the formats that are wanted for its results. */
+function valuesOf(bound: Uint8Array): string {
+  const view = new DataView(bound.buffer, bound.byteOffset, bound.byteLength);
+  if (bound.length < 2) return asLatin1(bound);
+  let at = 2 + view.getUint16(0) * 2;
+  if (at + 2 > bound.length) return asLatin1(bound);
+  const count = view.getUint16(at);
+  at += 2;
+  for (let index = 0; index < count && at + 4 <= bound.length; index += 1) {
+    at += 4 + Math.max(view.getInt32(at), 0);
+  }
+  return asLatin1(bound.subarray(0, at));
 }
 
 /** The statement's name and the values of a `Bind` message. */

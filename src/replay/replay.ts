@@ -269,7 +269,7 @@ class Run {
       groups.set(OverlapGroup, [...(groups.get(OverlapGroup) ?? []), one]);
     }
     for (const group of groups.values()) {
-      const shares = shareOut(group);
+      const shares = shareOut(group, this.#plan.history);
       for (const one of group) await this.#judge(one, shares);
     }
   }

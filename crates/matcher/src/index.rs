@@ -212,6 +212,13 @@ impl Index {
         self
     }
 
+    /// Tells each of two indexes what the other has found out: which names the program has made up in this run, and what
+    /// they were in the recording. For calls of sessions that overlapped, which are searched one after the other.
+    pub fn share_names(&mut self, other: &mut Self) {
+        self.renames.tell(&mut other.renames);
+        other.renames.tell(&mut self.renames);
+    }
+
     /// The number of recorded calls.
     pub fn len(&self) -> usize {
         self.used.len()

@@ -194,6 +194,8 @@ pub(crate) struct Renames {
     pub(crate) inbound: Vec<Inbound>,
     recorded: Names,
     live: Names,
+    /// So many of them are known to those who are to know them.
+    told: usize,
 }
 
 impl Inbound {
@@ -271,6 +273,19 @@ impl Renames {
             both(&one, &other);
             both(&binary(&one), &binary(&other));
         }
+    }
+}
+
+impl Renames {
+    /// Tells the other one what it does not know yet.
+    pub(crate) fn tell(&mut self, other: &mut Self) {
+        for (live, recorded) in self.live.names.get(self.told..).unwrap_or_default() {
+            if other.live.names.len() < MOST_RENAMES && other.live.of(live).is_none() {
+                other.recorded.push(recorded, live);
+                other.live.push(live, recorded);
+            }
+        }
+        self.told = self.live.names.len();
     }
 }
 

@@ -19,6 +19,7 @@ use crate::replay::set_up;
 use crate::replay::talks::{
     After, Answer, Asked, Book, FailedConnect, Matching, Talk, Talks, connect_failed, peer_of,
 };
+use crate::replay::told;
 
 /// How many unmatched calls outside of sessions are kept for those who ask.
 const UNMATCHED: usize = 100;
@@ -43,6 +44,22 @@ struct Course {
     logins: Vec<Arc<Login>>,
     logged_in: Vec<Arc<Login>>,
     deliver: Option<oneshot::Sender<Box<Session>>>,
+}
+
+impl Course {
+    /// The recorded call of the session itself that a request is, else of the sessions that overlapped with it.
+    fn find(&mut self, asked: &Asked<'_>, replayed: &str, matching: Matching) -> Answer {
+        let own = self.book.find(asked, replayed);
+        let Some(group) = &mut self.group else { return own };
+        group.share_names(&mut self.book);
+        // koala 1.x gives an answer again as it pleases.
+        if own.talk.is_some() && (!own.reused || matching.strategy.is_of_koala1()) {
+            return own;
+        }
+        let answer = group.find(asked, replayed);
+        group.share_names(&mut self.book);
+        if answer.talk.is_some() && !(answer.reused && own.reused) { answer } else { own }
+    }
 }
 
 /// A session that is being replayed.
@@ -155,8 +172,12 @@ impl Desk {
     ) -> (Arc<Flight>, oneshot::Receiver<Box<Session>>) {
         let (deliver, delivered) = oneshot::channel();
         let group = self.past.groups.get(&session.overlap_group).map(|talks| {
-            let others = talks.iter().filter(|talk| talk.session_id != session.session_id);
-            Book::new(self.matching.elsewhere(), others.cloned().collect()).within(session)
+            let mut others: Vec<_> =
+                talks.iter().filter(|talk| talk.session_id != session.session_id).cloned().collect();
+            if let Some(answer) = &session.return_inbound {
+                told::sort(&mut others, &answer.response);
+            }
+            Book::new(self.matching.elsewhere(), others).within(session)
         });
         let known = |mut talk: Talk| {
             talk.refer(&self.past.referred);
@@ -222,21 +243,7 @@ impl Desk {
     }
 
     fn answer_in(&self, flight: &Flight, asked: &Asked<'_>) -> Answer {
-        let own = {
-            let mut course = flight.course();
-            let own = course.book.find(asked, &flight.session_id);
-            // koala 1.x gives an answer again as it pleases.
-            if own.talk.is_some() && (!own.reused || self.matching.strategy.is_of_koala1()) {
-                return own;
-            }
-            if let Some(group) = &mut course.group {
-                let answer = group.find(asked, &flight.session_id);
-                if answer.talk.is_some() && !(answer.reused && own.reused) {
-                    return answer;
-                }
-            }
-            own
-        };
+        let own = flight.course().find(asked, &flight.session_id, self.matching);
         if own.talk.is_some() {
             return own;
         }
@@ -269,7 +276,7 @@ impl Desk {
         }
         // What a thread of the program does for a session may reach koala as nobody's.
         if let Some(flight) = only {
-            let answer = flight.course().book.find(asked, "");
+            let answer = flight.course().find(asked, "", self.matching);
             if answer.talk.is_some() {
                 return answer;
             }
@@ -563,7 +570,7 @@ impl Sink for Router {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use koala_session::model::{CallFromInbound, Connection, Peer};
+    use koala_session::model::{CallFromInbound, Connection, Peer, ReturnInbound};
 
     const PEER: &str = "10.0.0.1:6379";
     const FROM: Address = Address::V4([127, 0, 0, 1], 4000);
@@ -670,6 +677,43 @@ mod tests {
         assert_eq!((response.as_str(), matched.session_id.as_str()), ("boot", "boot"));
         let (response, matched) = answer(&desk, Some(FROM), &["GET", "c"]);
         assert_eq!((response.as_str(), matched.action_index), ("", -1), "another session's is not its own");
+    }
+
+    #[test]
+    fn a_name_that_is_made_up_is_followed_through_the_calls_of_a_group() {
+        let called = |id: &str, answer: &str, actions: Vec<Action>| {
+            let mut session = session(id, actions);
+            session.overlap_group = "group".to_owned();
+            session.return_inbound =
+                Some(ReturnInbound { response: answer.as_bytes().to_vec(), ..ReturnInbound::default() });
+            session
+        };
+        let at = |time: u64, action: Action| {
+            let Action::CallOutbound(mut call) = action else { return action };
+            call.occurred_at = time;
+            Action::CallOutbound(call)
+        };
+        let key = "cart:9f1c04d2aa5e47b08d3c6b7e1f2a9c55";
+        // The session that ended first has the second call, and the one that made both has none.
+        let other = called("other", "", vec![at(2, call(1, &["EXPIRE", key, "60"], ":1\r\n"))]);
+        let third = called("third", "", vec![at(1, call(1, &["HSET", key, "a", "1"], ":1\r\n"))]);
+        let asking = called("asking", key, Vec::new());
+        for recorded in [&asking, &other, &third] {
+            let mut past = Past::default();
+            for session in [&other, &third, &asking] {
+                past.add(session);
+            }
+            past.complete();
+            let matching =
+                Matching { strategy: koala_matcher::Strategy::Auto, threshold: koala_matcher::THRESHOLD };
+            let desk = Desk::new(Arc::new(past), matching);
+            let (_flight, _delivered) = desk.admit(FROM, recorded, Talks::of(recorded));
+            let live = "cart:0b77e1a94c5d4f6e8a92d3c4b5f60718";
+            for words in [&["HSET", live, "a", "1"][..], &["EXPIRE", live, "60"]] {
+                let (response, matched) = answer(&desk, Some(FROM), words);
+                assert_eq!(response, ":1\r\n", "{} {words:?}: {matched:?}", recorded.session_id);
+            }
+        }
     }
 
     #[test]

@@ -31,6 +31,7 @@ pub mod set_up;
 pub mod socket;
 pub mod table;
 pub mod talks;
+pub mod told;
 
 pub use inbound::{Inside, ReplayError};
 pub use outbound::Outside;

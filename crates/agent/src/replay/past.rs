@@ -91,12 +91,21 @@ impl Past {
             past.add(&session);
         })?;
         past.warnings = warnings;
-        past.lines.complete();
+        past.complete();
         past.referred = history.referred();
         for talk in past.boot.iter_mut().chain(past.groups.values_mut().flatten()) {
             Arc::make_mut(talk).refer(&past.referred);
         }
         Ok(past)
+    }
+
+    /// Every session was added.
+    pub fn complete(&mut self) {
+        self.lines.complete();
+        // Sessions come in the order in which they ended; those of a group are searched in that of their calls.
+        for talks in self.groups.values_mut() {
+            talks.sort_by_key(|talk| talk.made_at);
+        }
     }
 
     /// Adds a session.

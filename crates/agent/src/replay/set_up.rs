@@ -42,11 +42,45 @@ pub fn simulate(request: &[u8]) -> Option<Vec<u8>> {
             CANCEL_REQUEST => Some(Vec::new()),
             _ => None,
         },
-        Decoded::Postgres(mut messages) => {
-            messages.all(|message| matches!(message, postgres::Message::Other(b'X', _))).then(Vec::new)
-        }
+        Decoded::Postgres(messages) => answer_to_nothing(messages),
         _ => None,
     }
+}
+
+/// What PostgreSQL answers to a statement in which nothing stands, outside of a transaction; nothing to a farewell.
+fn answer_to_nothing(messages: postgres::Messages<'_>) -> Option<Vec<u8>> {
+    use postgres::Message;
+    const PARSE_COMPLETE: &[u8] = b"1\0\0\0\x04";
+    const BIND_COMPLETE: &[u8] = b"2\0\0\0\x04";
+    const NO_DATA: &[u8] = b"n\0\0\0\x04";
+    const EMPTY_QUERY_RESPONSE: &[u8] = b"I\0\0\0\x04";
+    const READY_FOR_QUERY: &[u8] = b"Z\0\0\0\x05I";
+    let mut answer = Vec::new();
+    let mut bound = false;
+    for message in messages {
+        match message {
+            Message::Query(sql) if is_nothing(sql) => {
+                answer.extend_from_slice(EMPTY_QUERY_RESPONSE);
+                answer.extend_from_slice(READY_FOR_QUERY);
+            }
+            Message::Parse { sql, .. } if is_nothing(sql) => answer.extend_from_slice(PARSE_COMPLETE),
+            Message::Bind { sql: Some(sql), .. } if is_nothing(sql) => {
+                bound = true;
+                answer.extend_from_slice(BIND_COMPLETE);
+            }
+            Message::Named { kind: b'D', what: b'P', .. } if bound => answer.extend_from_slice(NO_DATA),
+            Message::Execute { .. } if bound => answer.extend_from_slice(EMPTY_QUERY_RESPONSE),
+            Message::Other(b'S', _) if bound => answer.extend_from_slice(READY_FOR_QUERY),
+            Message::Other(b'X', _) => {}
+            _ => return None,
+        }
+    }
+    Some(answer)
+}
+
+fn is_nothing(sql: &[u8]) -> bool {
+    std::str::from_utf8(sql)
+        .is_ok_and(|sql| without_comments(sql).trim_end_matches([';', ' ', '\n']).is_empty())
 }
 
 /// `COM_SET_OPTION`.
@@ -87,12 +121,13 @@ fn postgres_key(messages: postgres::Messages<'_>) -> Option<Vec<u8>> {
     Some(key)
 }
 
-/// Whether a statement is about its connection, or asks the server what it is: `SET`, `SHOW`, `SELECT version()`.
+/// Whether a statement is about its connection, or asks the server what it is: `SET`, `SHOW`, `SELECT version()`; or is
+/// empty, as that by which JDBC's driver for PostgreSQL asks whether the server is still there.
 fn is_about_the_connection(sql: &[u8]) -> bool {
     let text = String::from_utf8_lossy(sql).to_ascii_lowercase();
     let text = without_comments(&text).trim_end_matches([';', ' ', '\n']);
     let mut words = text.split_ascii_whitespace();
-    let (Some(verb), second) = (words.next(), words.next().unwrap_or_default()) else { return false };
+    let (Some(verb), second) = (words.next(), words.next().unwrap_or_default()) else { return true };
     match verb {
         "set" => !matches!(second, "global" | "persist" | "persist_only" | "password"),
         "reset" | "discard" | "deallocate" | "unlisten" | "use" => true,
@@ -186,6 +221,8 @@ mod tests {
             "SELECT set_config('TimeZone', 'UTC', false)",
             "SELECT pg_catalog.set_config($1, $2, false) AS zone",
             "SELECT t.oid FROM pg_catalog.pg_type AS t",
+            "",
+            "/* ping */ ;",
         ] {
             assert!(key(&query(sql)).is_some(), "{sql}");
         }
@@ -200,7 +237,6 @@ mod tests {
             "SELECT set_config('a', (SELECT name FROM trees), false)",
             "UPDATE trees SET name = 'x'",
             "/* SET */ DELETE FROM trees",
-            "",
         ] {
             assert_eq!(key(&query(sql)), None, "{sql}");
         }
@@ -237,6 +273,19 @@ mod tests {
         assert_eq!(simulate(&[0, 0, 0, 8, 4, 0xd2, 0x16, 0x2f]), Some(b"N".to_vec()));
         assert_eq!(simulate(&query("SET NAMES utf8")), None, "it may be refused");
         assert_eq!(simulate(&message(b'Q', b"SELECT 1\0")), None);
+        assert_eq!(simulate(&message(b'Q', b"\0")), Some(b"I\0\0\0\x04Z\0\0\0\x05I".to_vec()));
+        // PgConnection.isValid of pgjdbc.
+        let bind = [
+            message(b'B', b"\0\0\0\0\0\0\0\0"),
+            message(b'D', b"P\0"),
+            message(b'E', b"\0\0\0\0\0"),
+            message(b'S', b""),
+        ]
+        .concat();
+        let answer = b"1\0\0\0\x042\0\0\0\x04n\0\0\0\x04I\0\0\0\x04Z\0\0\0\x05I".to_vec();
+        assert_eq!(simulate(&[message(b'P', b"\0\0\0\0"), bind.clone()].concat()), Some(answer));
+        assert_eq!(simulate(&[message(b'P', b"\0SELECT a FROM t\0\0\0"), bind.clone()].concat()), None);
+        assert_eq!(simulate(&bind), None, "what it runs is not known");
         assert_eq!(simulate(b"GET / HTTP/1.1\r\n\r\n"), None);
     }
 }

@@ -387,6 +387,11 @@ impl Book {
         Self { index: self.index.with_inbound(request, response), ..self }
     }
 
+    /// What the program has made up and one of the two books knows, both know from now on.
+    pub fn share_names(&mut self, other: &mut Self) {
+        self.index.share_names(&mut other.index);
+    }
+
     /// The talks.
     pub fn talks(&self) -> &[Arc<Talk>] {
         &self.talks
