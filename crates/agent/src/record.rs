@@ -122,6 +122,7 @@ pub struct Recorder {
     /// The files of the recording.
     shelf: Shelf,
     gathered: Gathered,
+    encoder: cbor::Encoder,
     progress: Arc<Progress>,
     /// Sessions that were handed over, written or not.
     taken: u64,
@@ -228,6 +229,7 @@ impl Recorder {
             length: 0,
             shelf,
             gathered: Gathered::default(),
+            encoder: cbor::Encoder::default(),
             progress: Arc::default(),
             taken: 0,
             known: 0,
@@ -271,6 +273,7 @@ impl Recorder {
             length: 0,
             shelf,
             gathered: Gathered::default(),
+            encoder: cbor::Encoder::default(),
             progress: Arc::new(progress),
             taken: 0,
             known: 0,
@@ -465,7 +468,7 @@ impl Sink for Recorder {
             self.progress.unwritten.fetch_add(1, Ordering::Relaxed);
             return Some(session);
         }
-        cbor::encode(&session, &mut self.gathered.bytes);
+        self.encoder.encode(&session, &mut self.gathered.bytes);
         if boot {
             self.gathered.boot_sessions += 1;
         } else {
@@ -620,6 +623,7 @@ mod tests {
                 directory: dead.directory.clone(),
                 shelf: Shelf::new(&dead.directory, None).unwrap(),
                 gathered: Gathered::default(),
+            encoder: cbor::Encoder::default(),
                 progress: Arc::default(),
                 written: Written::default(),
                 failure: None,

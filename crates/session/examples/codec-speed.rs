@@ -32,6 +32,12 @@ fn main() {
         cbor::encode(black_box(&session), &mut out);
         black_box(&out);
     });
+    let mut encoder = cbor::Encoder::default();
+    measure("known encode", encoded.len(), || {
+        out.clear();
+        encoder.encode(black_box(&session), &mut out);
+        black_box(&out);
+    });
     measure("cbor decode", encoded.len(), || {
         black_box(cbor::decode(black_box(&encoded))).ok();
     });

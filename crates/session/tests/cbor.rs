@@ -8,6 +8,7 @@ use koala_session::{
 };
 use minicbor::{Encoder, data::Tag};
 use proptest::{collection::vec, prelude::*};
+use std::sync::Arc;
 
 fn encoded(session: &Session) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -22,6 +23,27 @@ proptest! {
         let (decoded, used) = cbor::decode(&bytes).expect("decodes");
         prop_assert_eq!(used, bytes.len());
         prop_assert_eq!(decoded, session);
+    }
+
+    #[test]
+    fn connections_of_many_sessions_are_encoded_as_those_of_one(
+        sessions in vec(common::session(), 1..4),
+        order in vec((any::<prop::sample::Index>(), any::<bool>()), 1..12),
+    ) {
+        let mut sessions = sessions;
+        let mut encoder = cbor::Encoder::default();
+        for (index, changes) in order {
+            let place = index.index(sessions.len());
+            let session = &mut sessions[place];
+            if changes && let Some(connection) = session.connections.first_mut() {
+                Arc::make_mut(connection).gap ^= true;
+            }
+            // Somebody else goes on with them.
+            let shared = session.clone();
+            let mut bytes = Vec::new();
+            encoder.encode(&shared, &mut bytes);
+            prop_assert_eq!(bytes, encoded(session));
+        }
     }
 
     #[test]

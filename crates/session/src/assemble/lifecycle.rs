@@ -78,17 +78,19 @@ impl World {
     /// Writes a new session id: the time in 19 digits, the recorder in hex, and a number.
     pub(super) fn write_id(&mut self, time: u64, id: &mut String) {
         self.numbers += 1;
-        id.clear();
+        let mut text = std::mem::take(id).into_bytes();
+        text.clear();
         // In room for any number of 64 bits; the time has 19 digits until the year 2286.
-        id.reserve(20 + self.recorder.len() + 20);
+        text.reserve(20 + self.recorder.len() + 20);
         let (second, rest) = (time / SECOND, time % SECOND);
         if second != self.second.0 || self.second.1.is_empty() {
             self.second = (second, format!("{second:010}"));
         }
-        id.push_str(&self.second.1);
-        push_digits(id, rest, 9);
-        id.push_str(&self.recorder);
-        push_digits(id, self.numbers, 1);
+        text.extend_from_slice(self.second.1.as_bytes());
+        push_digits(&mut text, rest, 9);
+        text.extend_from_slice(self.recorder.as_bytes());
+        push_digits(&mut text, self.numbers, 1);
+        *id = String::from_utf8(text).unwrap_or_default();
     }
 
     /// Opens the session of a request (or, where nobody asked, of a response) on an inbound connection.
@@ -355,7 +357,7 @@ fn replace(earlier: &mut Arc<Description>, description: &Arc<Description>) {
 }
 
 /// Appends a number in at least so many digits.
-fn push_digits(text: &mut String, mut number: u64, least: usize) {
+fn push_digits(text: &mut Vec<u8>, mut number: u64, least: usize) {
     const PAIRS: [[u8; 2]; 100] = pairs();
     let mut digits = [b'0'; 20];
     let mut from = digits.len();
@@ -368,7 +370,7 @@ fn push_digits(text: &mut String, mut number: u64, least: usize) {
         number /= 100;
     }
     let from = from.min(digits.len() - least);
-    text.push_str(str::from_utf8(digits.get(from..).unwrap_or_default()).unwrap_or_default());
+    text.extend_from_slice(digits.get(from..).unwrap_or_default());
 }
 
 const fn pairs() -> [[u8; 2]; 100] {

@@ -11,11 +11,14 @@
 //!
 //! The two directions share one table of names (`table.rs`), so that they cannot drift apart.
 
+mod known;
 mod read;
 mod table;
 mod write;
 
 use crate::model::Session;
+use known::Known;
+use write::Out;
 
 /// Why bytes are not a session. Offsets count from the start of what was given to [`decode`] or [`split`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -72,8 +75,28 @@ impl Error {
 
 /// Appends a session to `out`.
 pub fn encode(session: &Session, out: &mut Vec<u8>) {
-    out.reserve(write::size_hint(session));
-    write::session(session, out);
+    append(session, out, None);
+}
+
+fn append(session: &Session, out: &mut Vec<u8>, known: Option<&mut Known>) {
+    let mut bytes = core::mem::take(out);
+    bytes.reserve(write::size_hint(session));
+    let mut to = Out::new(bytes, known);
+    write::session(session, &mut to);
+    *out = to.into_bytes();
+}
+
+/// Encodes many sessions. Connections that go on are in many of them: their descriptions are kept as they were encoded.
+#[derive(Debug, Default)]
+pub struct Encoder {
+    known: Known,
+}
+
+impl Encoder {
+    /// Appends a session to `out`, as [`encode`] does.
+    pub fn encode(&mut self, session: &Session, out: &mut Vec<u8>) {
+        append(session, out, Some(&mut self.known));
+    }
 }
 
 /// The session that `bytes` begin with, and how many bytes it took.

@@ -3,7 +3,7 @@
 use super::{
     Error,
     read::{self, Decode, Reader},
-    write::{self, Encode},
+    write::{self, Encode, Out},
 };
 use crate::model::{
     Action, AppendFile, CallFromInbound, CallOutbound, Connection, FieldScore, Matched, Peer, ReadStorage,
@@ -15,7 +15,7 @@ pub(super) trait Members {
     /// How many members differ from their default.
     fn count(&self) -> u64;
     /// Appends those members, without the map's head.
-    fn write_members(&self, out: &mut Vec<u8>);
+    fn write_members(&self, out: &mut Out<'_>);
     /// Reads the value of the member `name`; `false`, and nothing read, where there is no such member.
     fn read_member(&mut self, name: &str, reader: &mut Reader<'_>) -> Result<bool, Error>;
 }
@@ -29,7 +29,7 @@ macro_rules! members {
             }
 
             #[inline]
-            fn write_members(&self, out: &mut Vec<u8>) {
+            fn write_members(&self, out: &mut Out<'_>) {
                 $(if !self.$field.is_absent() {
                     write::key!(out, $name);
                     self.$field.encode(out);
@@ -57,7 +57,7 @@ macro_rules! maps {
             }
 
             #[inline]
-            fn encode(&self, out: &mut Vec<u8>) {
+            fn encode(&self, out: &mut Out<'_>) {
                 write::map(out, self.count());
                 self.write_members(out);
             }
@@ -211,8 +211,8 @@ impl Encode for Action {
         false
     }
 
-    fn encode(&self, out: &mut Vec<u8>) {
-        fn typed(action_type: &str, members: &impl Members, out: &mut Vec<u8>) {
+    fn encode(&self, out: &mut Out<'_>) {
+        fn typed(action_type: &str, members: &impl Members, out: &mut Out<'_>) {
             write::map(out, members.count() + 1);
             write::key!(out, "ActionType");
             action_type.encode(out);

@@ -1,6 +1,7 @@
 //! The encoder. Written by hand: a session is encoded for every request that the recorded program answers, and
 //! all that a CBOR encoder does here is to put a head before bytes.
 
+use super::known::Known;
 use super::table::Members;
 use crate::model::{Action, Connection, FieldScore, Session};
 use std::sync::Arc;
@@ -12,12 +13,41 @@ const TEXT: u8 = 3 << 5;
 const ARRAY: u8 = 4 << 5;
 const MAP: u8 = 5 << 5;
 
+/// What is written to.
+pub(super) struct Out<'a> {
+    bytes: Vec<u8>,
+    /// Connections as they were written before.
+    known: Option<&'a mut Known>,
+}
+
+impl<'a> Out<'a> {
+    /// Goes on behind what is there.
+    pub(super) fn new(bytes: Vec<u8>, known: Option<&'a mut Known>) -> Self {
+        Self { bytes, known }
+    }
+
+    /// All that was written.
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    #[inline]
+    fn push(&mut self, byte: u8) {
+        self.bytes.push(byte);
+    }
+
+    #[inline]
+    pub(super) fn extend_from_slice(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+}
+
 /// A value of a member.
 pub(super) trait Encode {
     /// Whether it is its default, and so left out.
     fn is_absent(&self) -> bool;
     /// Appends it.
-    fn encode(&self, out: &mut Vec<u8>);
+    fn encode(&self, out: &mut Out<'_>);
 }
 
 /// Appends a name of at most 23 bytes, whose head and bytes are put together at compile time.
@@ -42,7 +72,7 @@ pub(super) const fn key_bytes<const N: usize>(name: &str) -> [u8; N] {
 }
 
 #[inline]
-fn head(out: &mut Vec<u8>, major: u8, value: u64) {
+fn head(out: &mut Out<'_>, major: u8, value: u64) {
     if value < 24 {
         // The cast keeps the value.
         out.push(major | value as u8);
@@ -55,17 +85,17 @@ fn head(out: &mut Vec<u8>, major: u8, value: u64) {
     bytes[1..].copy_from_slice(&(value << (64 - (8 << size))).to_be_bytes());
     // All nine at once, and off with those that are none of it: quicker than as many as there are.
     out.extend_from_slice(&bytes);
-    out.truncate(out.len() - 8 + (1 << size));
+    out.bytes.truncate(out.bytes.len() - 8 + (1 << size));
 }
 
 /// The head of a map.
 #[inline]
-pub(super) fn map(out: &mut Vec<u8>, members: u64) {
+pub(super) fn map(out: &mut Out<'_>, members: u64) {
     head(out, MAP, members);
 }
 
 /// The whole session.
-pub(super) fn session(session: &Session, out: &mut Vec<u8>) {
+pub(super) fn session(session: &Session, out: &mut Out<'_>) {
     map(out, session.count() + 1);
     key!(out, "SessionId");
     session.session_id.encode(out);
@@ -96,7 +126,7 @@ macro_rules! unsigned {
             }
 
             #[inline]
-            fn encode(&self, out: &mut Vec<u8>) {
+            fn encode(&self, out: &mut Out<'_>) {
                 head(out, UNSIGNED, u64::from(*self));
             }
         }
@@ -112,7 +142,7 @@ macro_rules! signed {
             }
 
             #[inline]
-            fn encode(&self, out: &mut Vec<u8>) {
+            fn encode(&self, out: &mut Out<'_>) {
                 let value = i64::from(*self);
                 if value < 0 {
                     // CBOR's negative numbers are -1 - n, which is the complement.
@@ -136,7 +166,7 @@ impl Encode for f64 {
     }
 
     #[inline]
-    fn encode(&self, out: &mut Vec<u8>) {
+    fn encode(&self, out: &mut Out<'_>) {
         out.push(0xfb);
         out.extend_from_slice(&self.to_be_bytes());
     }
@@ -149,7 +179,7 @@ impl Encode for bool {
     }
 
     #[inline]
-    fn encode(&self, out: &mut Vec<u8>) {
+    fn encode(&self, out: &mut Out<'_>) {
         out.push(if *self { 0xf5 } else { 0xf4 });
     }
 }
@@ -161,7 +191,7 @@ impl Encode for str {
     }
 
     #[inline]
-    fn encode(&self, out: &mut Vec<u8>) {
+    fn encode(&self, out: &mut Out<'_>) {
         head(out, TEXT, self.len() as u64);
         out.extend_from_slice(self.as_bytes());
     }
@@ -174,7 +204,7 @@ impl Encode for String {
     }
 
     #[inline]
-    fn encode(&self, out: &mut Vec<u8>) {
+    fn encode(&self, out: &mut Out<'_>) {
         self.as_str().encode(out);
     }
 }
@@ -186,21 +216,29 @@ impl Encode for Vec<u8> {
     }
 
     #[inline]
-    fn encode(&self, out: &mut Vec<u8>) {
+    fn encode(&self, out: &mut Out<'_>) {
         head(out, BYTES, self.len() as u64);
         out.extend_from_slice(self);
     }
 }
 
-impl<T: Encode> Encode for Arc<T> {
+impl Encode for Arc<Connection> {
     #[inline]
     fn is_absent(&self) -> bool {
         self.as_ref().is_absent()
     }
 
     #[inline]
-    fn encode(&self, out: &mut Vec<u8>) {
+    fn encode(&self, out: &mut Out<'_>) {
+        if let Some(bytes) = out.known.as_deref().and_then(|known| known.get(self)) {
+            out.bytes.extend_from_slice(bytes);
+            return;
+        }
+        let begin = out.bytes.len();
         self.as_ref().encode(out);
+        if let Some(known) = &mut out.known {
+            known.put(self, out.bytes.get(begin..).unwrap_or_default());
+        }
     }
 }
 
@@ -211,7 +249,7 @@ impl<T: Encode> Encode for Option<T> {
     }
 
     #[inline]
-    fn encode(&self, out: &mut Vec<u8>) {
+    fn encode(&self, out: &mut Out<'_>) {
         match self {
             Some(value) => value.encode(out),
             None => out.push(0xf6),
@@ -228,7 +266,7 @@ macro_rules! lists {
             }
 
             #[inline]
-            fn encode(&self, out: &mut Vec<u8>) {
+            fn encode(&self, out: &mut Out<'_>) {
                 head(out, ARRAY, self.len() as u64);
                 for item in self {
                     item.encode(out);
