@@ -148,6 +148,13 @@ test('a port in use', { skip: lacking('gcc') }, async (t) => {
   }
 });
 
+test('a program that takes longer than --timeout to begin', { skip: lacking('gcc') }, async (t) => {
+  const { folder, program } = await smallRecording(t);
+  const slow = ['sh', '-c', 'sleep 30; exec "$@"', 'sh', ...program];
+  const ended = await koala(t, ['replay', folder, '--timeout', '1s', '--', ...slow]);
+  refused(ended, /did not listen at .* within 1\.0 s: it listens nowhere; --timeout gives it more time/);
+});
+
 test('a static binary', { skip: lacking('gcc') }, async (t) => {
   const { folder } = await smallRecording(t);
   const binary = compiled('keeper', 'gcc', '-static');

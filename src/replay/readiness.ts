@@ -1,4 +1,5 @@
 /** Waiting until the program under test listens where the recording says: known from the hooks, not guessed. */
+import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { KoalaError } from '../errors.ts';
 import type { Agent } from '../run/agent.ts';
@@ -27,7 +28,7 @@ export async function waitUntilListening(
       throw new KoalaError(`the program ended with ${describeExit(exit)} before it listened${at(missing)}`);
     }
     if (Date.now() >= deadline) {
-      const hint = hintFor(Listeners, Processes);
+      const hint = hintFor(Listeners, Processes > 0 || (await isCovered(program)));
       throw new KoalaError(
         `the program did not listen${at(missing)} within ${formatMilliseconds(timeout)}: ${hint}`,
       );
@@ -65,8 +66,14 @@ function at(missing: readonly string[]): string {
   return missing.length === 0 ? '' : ` at ${missing.join(' and ')}`;
 }
 
-function hintFor(listeners: readonly string[], processes: number): string {
-  if (processes === 0) return 'libkoala.so was not loaded into it, so that it cannot be covered';
+/** Whether the program has `libkoala.so` in it (proc(5)): what has not touched the network yet, the agent has not met. */
+async function isCovered({ pid }: Program): Promise<boolean> {
+  const maps = await readFile(`/proc/${pid}/maps`, 'latin1').catch(() => '');
+  return maps.includes('/libkoala.so');
+}
+
+function hintFor(listeners: readonly string[], covered: boolean): string {
+  if (!covered) return 'libkoala.so was not loaded into it, so that it cannot be covered';
   if (listeners.length === 0) return 'it listens nowhere; --timeout gives it more time';
   return `it listens at ${listeners.join(', ')}; KOALA_SUT_ADDR names another address than the recorded one`;
 }
