@@ -146,6 +146,12 @@ impl Conversation {
     /// Takes bytes of the requesting side and says what the first of them are; what is beyond
     /// [`Part::length`] is to be given again.
     pub fn request(&mut self, bytes: &[u8]) -> Part {
+        if self.mode == Mode::Framed { self.framed_request(bytes) } else { self.unframed_request(bytes) }
+    }
+
+    /// As [`Conversation::request`], where the protocol is not known, or not any more.
+    #[inline(never)]
+    fn unframed_request(&mut self, bytes: &[u8]) -> Part {
         if self.lost && self.last != Side::Requester {
             // The first request after bytes were lost; the responses before it have their direction.
             let resume = self.resume.take();
@@ -236,9 +242,7 @@ impl Conversation {
         }
         if begins {
             self.last = Side::Nobody;
-            self.request_open = true;
             self.answered_early = false;
-            self.ask(Expected::Message);
         }
         let step = self.requests.push(bytes);
         let (length, ends) = match step {
@@ -252,20 +256,15 @@ impl Conversation {
             }
         };
         let expected = self.requests.expected();
-        let mut unanswered = false;
-        if !self.answered_early {
-            let alone = self.more.is_empty();
-            let answering = alone && self.response_open == Some(false);
-            if ends && (expected.nothing() && !answering || alone && self.responses.passed(expected)) {
-                self.unask();
-                if answering {
-                    self.response_open = None;
-                }
-                unanswered = true;
-            } else {
-                *self.more.back_mut().or(self.first.as_mut()).unwrap_or(&mut Expected::default()) = expected;
+        let unanswered = if begins && self.first.is_none() {
+            let unanswered = ends && (expected.nothing() || self.responses.passed(expected));
+            if !unanswered {
+                self.first = Some(expected);
             }
-        }
+            unanswered
+        } else {
+            self.expect(begins, ends, expected)
+        };
         self.request_open = !ends;
         if matches!(step, Step::Switch(_)) {
             self.switch(true);
@@ -273,11 +272,37 @@ impl Conversation {
         Part { length, begins, ends, ends_earlier, unanswered, unasked: false }
     }
 
+    /// What a request expects that was waited for before its end, or is not the only one; whether it gets no (more)
+    /// response.
+    #[inline(never)]
+    fn expect(&mut self, begins: bool, ends: bool, expected: Expected) -> bool {
+        if self.answered_early {
+            return false;
+        }
+        if begins {
+            self.ask(expected);
+        }
+        let alone = self.more.is_empty();
+        let answering = alone && self.response_open == Some(false);
+        if ends && (expected.nothing() && !answering || alone && self.responses.passed(expected)) {
+            self.unask();
+            if answering {
+                self.response_open = None;
+            }
+            return true;
+        }
+        if let Some(last) = self.more.back_mut().or(self.first.as_mut()) {
+            *last = expected;
+        }
+        false
+    }
+
     /// Takes bytes of the responding side; otherwise as [`Conversation::request`].
     pub fn response(&mut self, bytes: &[u8]) -> Part {
         if self.mode == Mode::Framed { self.framed_response(bytes) } else { self.raw_response(bytes) }
     }
 
+    #[inline(never)]
     fn raw_response(&mut self, bytes: &[u8]) -> Part {
         if self.mode == Mode::Detecting {
             if !self.prefix.is_empty() {

@@ -28,7 +28,7 @@ impl RequestFramer {
     pub fn push(&mut self, bytes: &[u8]) -> Step {
         let mut at = 0;
         if let Body::Head = self.body {
-            self.expected = if self.head.untouched() { Expected::Message } else { self.expected };
+            self.expected = Expected::Message;
             let head = match self.head.push(bytes, parse_request) {
                 Found::More => return Step::More,
                 Found::Invalid => return Step::Invalid,
@@ -110,23 +110,31 @@ struct Head {
 }
 
 impl Head {
+    /// Whether nothing of it came yet, but for empty lines before it.
     fn untouched(&self) -> bool {
         self.buffer.is_empty()
     }
 
+    #[inline]
     fn push(&mut self, bytes: &[u8], parse: fn(&[u8]) -> Option<(usize, Parsed)>) -> Found {
+        // Mostly it is whole and well formed, and need not be looked through for its end.
+        if self.untouched()
+            && let Some((length, parsed)) = parse(bytes)
+            && length <= HEAD_MAX
+        {
+            return Found::Head(length, parsed);
+        }
+        self.push_part(bytes, parse)
+    }
+
+    /// As [`Head::push`], of a head that may be of several pieces, or not well formed.
+    #[cold]
+    fn push_part(&mut self, bytes: &[u8], parse: fn(&[u8]) -> Option<(usize, Parsed)>) -> Found {
         let mut begin = 0;
-        if self.buffer.is_empty() {
+        if self.untouched() {
             begin = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
         }
         let rest = bytes.get(begin..).unwrap_or_default();
-        // Mostly it is whole and well formed, and need not be looked through for its end.
-        if self.buffer.is_empty()
-            && self.line == Line::Inside
-            && let Some((length, parsed)) = parse(rest).filter(|(length, _)| *length <= HEAD_MAX)
-        {
-            return Found::Head(begin + length, parsed);
-        }
         let Some(length) = self.line.find_empty(rest) else {
             if self.buffer.len() + rest.len() > HEAD_MAX {
                 return Found::Invalid;
@@ -272,34 +280,50 @@ impl Length {
     /// `None` if the headers contradict themselves.
     fn of(headers: &[httparse::Header<'_>]) -> Option<Self> {
         let mut length = None;
-        let mut coding: Option<&[u8]> = None;
+        let mut codings = None;
         for header in headers {
             match header.name.len() {
-                14 if header.name.eq_ignore_ascii_case("content-length") => {
-                    for value in header.value.split(|&byte| byte == b',') {
-                        let value = decimal(value.trim_ascii())?;
-                        if length.is_some_and(|earlier| earlier != value) {
-                            return None;
-                        }
-                        length = Some(value);
+                14 if is_content_length(header.name) => {
+                    let value = decimal(header.value).or_else(|| repeated(header.value))?;
+                    if length.is_some_and(|earlier| earlier != value) {
+                        return None;
                     }
+                    length = Some(value);
                 }
-                17 if header.name.eq_ignore_ascii_case("transfer-encoding") => {
-                    let last = header.value.rsplit(|&byte| byte == b',').next().unwrap_or_default();
-                    coding = Some(last.trim_ascii());
-                }
+                17 if header.name.eq_ignore_ascii_case("transfer-encoding") => codings = Some(header.value),
                 _ => {}
             }
         }
-        Some(match (coding, length) {
-            (Some(coding), _) if coding.eq_ignore_ascii_case(b"chunked") => Self::Chunked,
-            (Some(coding), Some(length)) if coding.eq_ignore_ascii_case(b"identity") => Self::Bytes(length),
-            (Some(coding), None) if coding.eq_ignore_ascii_case(b"identity") => Self::None,
-            (Some(_), _) => Self::Coded,
-            (None, Some(length)) => Self::Bytes(length),
-            (None, None) => Self::None,
+        let length = length.map_or(Self::None, Self::Bytes);
+        Some(match codings {
+            Some(codings) => Self::coded(codings, length),
+            None => length,
         })
     }
+
+    /// What a list of transfer codings makes of the `length` of the other headers.
+    #[inline(never)]
+    fn coded(codings: &[u8], length: Self) -> Self {
+        let last = codings.rsplit(|&byte| byte == b',').next().unwrap_or_default().trim_ascii();
+        match () {
+            () if last.eq_ignore_ascii_case(b"chunked") => Self::Chunked,
+            () if last.eq_ignore_ascii_case(b"identity") => length,
+            () => Self::Coded,
+        }
+    }
+}
+
+/// Whether a name is `content-length`, in letters of any case.
+#[inline]
+fn is_content_length(name: &str) -> bool {
+    /// As a number, with small letters for capitals. It makes a hyphen of a carriage return as well, which is in no name.
+    fn small(bytes: &[u8; 8]) -> u64 {
+        u64::from_ne_bytes(*bytes) | u64::from_ne_bytes([0x20; 8])
+    }
+    let name = name.as_bytes();
+    name.len() == 14
+        && name.first_chunk().is_some_and(|first| small(first) == u64::from_ne_bytes(*b"content-"))
+        && name.last_chunk().is_some_and(|last| small(last) == u64::from_ne_bytes(*b"t-length"))
 }
 
 fn decimal(digits: &[u8]) -> Option<u64> {
@@ -310,6 +334,14 @@ fn decimal(digits: &[u8]) -> Option<u64> {
         let digit = digit.checked_sub(b'0').filter(|digit| *digit < 10)?;
         value.checked_mul(10)?.checked_add(u64::from(digit))
     })
+}
+
+/// The one number that a list is made of.
+#[cold]
+fn repeated(list: &[u8]) -> Option<u64> {
+    let mut values = list.split(|&byte| byte == b',').map(|value| decimal(value.trim_ascii()));
+    let first = values.next()??;
+    values.all(|value| value == Some(first)).then_some(first)
 }
 
 /// How far a message is.
@@ -326,6 +358,7 @@ enum Body {
 
 impl Body {
     /// Takes `bytes` from `at` on.
+    #[inline]
     fn push(&mut self, bytes: &[u8], at: usize) -> Step {
         let end = match self {
             Self::Head | Self::UntilClose => None,
@@ -377,6 +410,8 @@ impl Default for Chunk {
 struct NotChunked;
 
 impl Chunk {
+    /// The number of bytes up to the end of the body, which goes on at `at`.
+    #[inline(never)]
     fn push(&mut self, bytes: &[u8], mut at: usize) -> Result<Option<usize>, NotChunked> {
         while let Some(&byte) = bytes.get(at) {
             match self {

@@ -45,6 +45,20 @@ pub(crate) fn ends(
 }
 
 #[test]
+fn a_name_is_content_length_as_any_comparison_says() {
+    assert!(is_content_length("Content-Length") && is_content_length("CONTENT-LENGTH"));
+    assert!(!is_content_length("content-lengths") && !is_content_length("content"));
+    for at in 0..14 {
+        for byte in (0x21..0x7f_u8).chain([b'\t', b' ']) {
+            let mut name = *b"content-length";
+            name[at] = byte;
+            let name = core::str::from_utf8(&name).unwrap();
+            assert_eq!(is_content_length(name), name.eq_ignore_ascii_case("content-length"), "{name}");
+        }
+    }
+}
+
+#[test]
 fn a_request_ends_with_its_head_or_its_body() {
     let get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
     let post = "POST /x HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello";

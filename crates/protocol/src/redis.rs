@@ -10,6 +10,10 @@ use memchr::memchr;
 
 /// A value that is nested deeper in streamed aggregates than this is not taken for Redis.
 const DEPTH_MAX: usize = 128;
+/// Numbers up to ten times this one are read at once.
+const SHORT_MAX: u64 = 1_000_000;
+/// An array of more elements is not tried at once: were it not all there, that much would be read twice.
+const WHOLE_MAX: u64 = 16;
 
 /// Finds the ends of Redis commands.
 #[derive(Clone, Debug, Default)]
@@ -150,33 +154,49 @@ impl ResponseFramer {
 /// A word of a command or the kind of a message, as far as it can be one that matters.
 #[derive(Clone, Copy, Debug, Default)]
 struct Word {
+    /// What is behind its length means nothing.
     bytes: [u8; 12],
-    length: usize,
+    length: u32,
 }
 
 impl Word {
-    fn push(&mut self, byte: u8) {
-        if let Some(to) = self.bytes.get_mut(self.length) {
-            *to = byte;
+    /// The word that `bytes` begin with.
+    #[inline]
+    fn new(bytes: &[u8], length: u32) -> Self {
+        match bytes.first_chunk() {
+            // Cheaper than to copy no more than is of the word.
+            Some(&bytes) => Self { bytes, length },
+            None => Self::at_end(bytes, length),
         }
-        self.length = self.length.saturating_add(1);
+    }
+
+    /// As [`Word::new`], where fewer bytes are there than a word holds.
+    #[cold]
+    fn at_end(bytes: &[u8], length: u32) -> Self {
+        let mut word = Self::default();
+        word.extend(bytes);
+        Self { length, ..word }
+    }
+
+    fn push(&mut self, byte: u8) {
+        self.extend(&[byte]);
     }
 
     fn extend(&mut self, bytes: &[u8]) {
-        if let Some(to) = self.bytes.get_mut(self.length..) {
+        if let Some(to) = self.bytes.get_mut(self.length as usize..) {
             for (to, from) in to.iter_mut().zip(bytes) {
                 *to = *from;
             }
         }
-        self.length = self.length.saturating_add(bytes.len());
+        self.length = self.length.saturating_add(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
     }
 
     fn get(&self) -> Option<&[u8]> {
-        self.bytes.get(..self.length)
+        self.bytes.get(..self.length as usize)
     }
 
     fn is(&self, word: &[u8]) -> bool {
-        self.length == word.len() && self.get().is_some_and(|bytes| bytes.eq_ignore_ascii_case(word))
+        self.length as usize == word.len() && self.get().is_some_and(|bytes| bytes.eq_ignore_ascii_case(word))
     }
 
     fn ends_with(&self, end: &[u8]) -> bool {
@@ -239,7 +259,44 @@ struct Scanner {
 
 impl Scanner {
     /// The number of bytes up to the end of the top-level value, or `None` if it goes on.
+    #[inline]
     fn push<const REQUEST: bool>(&mut self, bytes: &[u8]) -> Result<Option<usize>, NotRedis> {
+        if !self.inside
+            && let Some(end) = self.whole::<REQUEST>(bytes)
+        {
+            return Ok(Some(end));
+        }
+        self.step_by_step::<REQUEST>(bytes)
+    }
+
+    /// The length of a command, of an array of few blobs or of a blob that `bytes` begin with and that is all there:
+    /// nearly always, and then it need not go through the states. What this does not know is left to them.
+    #[inline]
+    fn whole<const REQUEST: bool>(&mut self, bytes: &[u8]) -> Option<usize> {
+        let (&marker, after) = bytes.split_first()?;
+        let (count, mut rest) = match marker {
+            b'*' => short_number(after).filter(|(count, _)| (1..=WHOLE_MAX).contains(count))?,
+            b'$' if !REQUEST => (0, bytes),
+            _ => return None,
+        };
+        let blobs = count.max(1) as usize;
+        self.seen = Seen { marker, count, blobs, ..Seen::default() };
+        for at in 0..blobs {
+            let [b'$', line @ ..] = rest else { return None };
+            let (length, blob) = short_number(line)?;
+            // Of the end of its line only the last byte counts, as it does for the states.
+            let (b'\n', behind) = blob.get(length as usize + 1..)?.split_first()? else { return None };
+            if let Some(word) = self.seen.words.get_mut(at) {
+                *word = Word::new(blob, length as u32);
+            }
+            rest = behind;
+        }
+        Some(bytes.len() - rest.len())
+    }
+
+    /// As [`Scanner::push`], wherever the stream is cut.
+    #[inline(never)]
+    fn step_by_step<const REQUEST: bool>(&mut self, bytes: &[u8]) -> Result<Option<usize>, NotRedis> {
         let mut at = 0;
         while let Some(&byte) = bytes.get(at) {
             let complete = match &mut self.state {
@@ -247,9 +304,9 @@ impl Scanner {
                     at += 1;
                     let complete = self.begin::<REQUEST>(byte)?;
                     if let State::Number { marker, .. } = self.state
-                        && let Some((value, length)) = short_number(bytes.get(at..).unwrap_or_default())
+                        && let Some((value, rest)) = short_number(bytes.get(at..).unwrap_or_default())
                     {
-                        at += length;
+                        at = bytes.len() - rest.len();
                         self.number(marker, value, false)?
                     } else {
                         complete
@@ -479,19 +536,21 @@ impl Scanner {
     }
 }
 
-/// The number that a line begins and ends with, and the bytes of that line, where both are short and all there: nearly
-/// always, and then it need not go digit by digit through the states.
+/// The number that a line consists of, and what is behind that line, where it is short and all there: nearly always, and
+/// then it need not go digit by digit through the states.
 #[inline]
-fn short_number(line: &[u8]) -> Option<(u64, usize)> {
-    let mut value = 0;
-    for (at, &byte) in line.iter().enumerate().take(8) {
-        match byte {
-            b'0'..=b'9' => value = value * 10 + u64::from(byte - b'0'),
-            b'\r' if at > 0 && line.get(at + 1) == Some(&b'\n') => return Some((value, at + 2)),
-            _ => return None,
-        }
+fn short_number(line: &[u8]) -> Option<(u64, &[u8])> {
+    let (mut value, mut rest) = (0, line);
+    while let [digit @ b'0'..=b'9', after @ ..] = rest
+        && value < SHORT_MAX
+    {
+        value = value * 10 + u64::from(digit - b'0');
+        rest = after;
     }
-    None
+    match rest {
+        [b'\r', b'\n', behind @ ..] if rest.len() < line.len() => Some((value, behind)),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -191,6 +191,29 @@ proptest! {
     }
 
     #[test]
+    fn a_command_says_the_same_in_pieces(
+        commands in prop::collection::vec(
+            prop::collection::vec("client|reply|SKIP|off|ON|(p|s|un)?SUBSCRIBE|[a-z\r\n]{0,14}", 0..20),
+            0..6,
+        ),
+    ) {
+        let (mut framer, mut byte_by_byte) = (RequestFramer::default(), RequestFramer::default());
+        for words in &commands {
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            let bytes = command(&words);
+            prop_assert_eq!(framer.push(&bytes), Step::End(bytes.len()));
+            let steps = bytes.chunks(1).map(|byte| byte_by_byte.push(byte));
+            prop_assert_eq!(steps.last(), Some(Step::End(1)));
+            prop_assert_eq!(framer.expected(), byte_by_byte.expected());
+            let (seen, others) = (&framer.scanner.seen, &byte_by_byte.scanner.seen);
+            prop_assert_eq!((seen.marker, seen.count, seen.blobs), (others.marker, others.count, others.blobs));
+            for (word, other) in seen.words.iter().zip(&others.words) {
+                prop_assert_eq!((word.length, word.get()), (other.length, other.get()));
+            }
+        }
+    }
+
+    #[test]
     fn arbitrary_pieces_frame_like_the_whole(
         bytes in r"([*$%~>|:+=;.]-?([0-9]|\?)?\r?\n|subscribe\r\n|message|[a-z ]{0,3}\r\n){0,12}",
         tail in prop::collection::vec(any::<u8>(), 0..20),
