@@ -66,7 +66,10 @@ fn of_word(run: &[u8], rest: &[u8]) -> Option<(Form, usize)> {
     // `sess_` before it is a word; letters of one case alone are no part of a token that has longer ones.
     let is_word =
         run.len() >= 3 && (run.iter().all(u8::is_ascii_lowercase) || run.iter().all(u8::is_ascii_uppercase));
-    let longer = if is_word { None } else { shape::token(rest) }.filter(|length| *length > run.len());
+    let longer = shape::token(rest).filter(|length| *length > run.len());
+    // Unless it is rather the beginning of one: random bytes are so long, and the rest of this would not be.
+    let longer = longer
+        .filter(|length| !is_word || is_drawn_length(*length) && !is_drawn_length(*length - run.len() - 1));
     if let Some(length) = longer {
         return Some((of_base64(length), length));
     }
@@ -83,6 +86,11 @@ fn of_word(run: &[u8], rest: &[u8]) -> Option<(Form, usize)> {
         return Some((of_base64(run.len()), run.len()));
     }
     shape::is_drawn(run).then_some((Form::Random, run.len()))
+}
+
+/// Letters that 16, 18, 24, 32 or 48 random bytes take in base 64 without padding; and nanoid's.
+fn is_drawn_length(length: usize) -> bool {
+    matches!(length, 21 | 22 | 24 | 32 | 43 | 64)
 }
 
 /// 16, 20, 32, 48 or 64 bytes are what digests have.
@@ -147,6 +155,10 @@ mod tests {
             is(&format!("sess:{safe}"), Form::Random, safe);
             is(safe, Form::Random, safe);
         }
+        for safe in ["vuw-9doErB9P-KaJgWXTLeissDdDlHXY", "abcd_doErB9P-KaJgWXTL2issDdDlHXY"] {
+            is(&format!("fs:{safe}"), Form::Random, safe);
+        }
+        is("sess_vu9-9doErB9P-KaJgWXTLeissDdDlHXY", Form::Random, "vu9-9doErB9P-KaJgWXTLeissDdDlHXY");
         is("'344vmg7kqdwigxtz3i5gl7pfeourvl9c'", Form::Random, "344vmg7kqdwigxtz3i5gl7pfeourvl9c");
         is("01HF7YAT00M5JZ6E5Q1W3VR9K2", Form::Random, "01HF7YAT00M5JZ6E5Q1W3VR9K2");
         is("ord_6a22e5f0dcf53", Form::Digest, "6a22e5f0dcf53");
