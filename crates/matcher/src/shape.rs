@@ -44,12 +44,14 @@ pub(crate) fn mask(value: &[u8], care: Care, masked: &mut Vec<u8>) -> bool {
     let mut any = false;
     let mut at = 0;
     while let Some(&byte) = value.get(at) {
+        let rest = value.get(at..).unwrap_or_default();
         if !byte.is_ascii_alphanumeric() {
-            masked.push(byte);
-            at += 1;
+            let token = if care == Care::Times { None } else { safe_token(value, at) };
+            masked.push(if token.is_some() { MASK } else { byte });
+            any |= token.is_some();
+            at += token.unwrap_or(1);
             continue;
         }
-        let rest = value.get(at..).unwrap_or_default();
         let instant = || date_time(rest).or_else(|| time(rest));
         let random = || match care {
             Care::Times => None,
@@ -173,9 +175,9 @@ pub(crate) fn uuid(text: &[u8]) -> Option<usize> {
     fits.then_some(36)
 }
 
-/// What random bytes in base 62 or 64 are written in.
-pub(crate) fn is_of_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'_' | b'-' | b'=')
+/// What random bytes in base 62 or 64 are written in, but for the padding behind them.
+fn is_of_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'_' | b'-')
 }
 
 /// Random bytes in base 62 or 64: long, of all classes, and changing class all the time.
@@ -214,7 +216,20 @@ pub(crate) fn token(text: &[u8]) -> Option<usize> {
     };
     let random = lower >= 3 && upper >= 3 && other * 5 <= length && changes * 3 >= length;
     let random = random && (digits >= 2 || drawn());
-    random.then(|| text.iter().take_while(fits).count())
+    random.then(|| {
+        let length = text.iter().take_while(fits).count();
+        let behind = text.get(length..).unwrap_or_default();
+        length + behind.iter().take(2).take_while(|byte| **byte == b'=').count()
+    })
+}
+
+/// A [`token`] in the safe alphabet of base 64 that begins at `at` with one of its two marks.
+pub(crate) fn safe_token(text: &[u8], at: usize) -> Option<usize> {
+    let is_mark = |byte: &u8| matches!(byte, b'-' | b'_');
+    let before = at.checked_sub(1).and_then(|before| text.get(before));
+    let begins = text.get(at).is_some_and(is_mark)
+        && !before.is_some_and(|before| before.is_ascii_alphanumeric() || is_mark(before));
+    if begins { token(text.get(at..)?) } else { None }
 }
 
 /// The time in what is signed, at `at`: `payload:1xVN2x:signature` (Django), `payload.aSKx7Q.signature` (itsdangerous).
@@ -224,7 +239,8 @@ fn signed_time(value: &[u8], at: usize) -> Option<usize> {
     let mark = *value.get(at.checked_sub(1)?)?;
     let rest = value.get(at..)?;
     let length = rest.iter().take(9).position(|byte| *byte == mark)?;
-    let written = rest.get(..length)?.iter().all(u8::is_ascii_alphanumeric);
+    let safe = |byte: &u8| byte.is_ascii_alphanumeric() || mark == b'.' && matches!(byte, b'-' | b'_');
+    let written = rest.get(..length)?.iter().all(safe);
     let signed = || token(rest.get(length + 1..)?).filter(|length| *length >= SIGNATURE);
     (matches!(mark, b':' | b'.') && (5..=8).contains(&length) && written && signed().is_some())
         .then_some(length)
@@ -462,6 +478,10 @@ mod tests {
             ("'n3x0vks1n1m1opp1y8hk2a5qk2wmbgml'", "'#'"),
             ("user9:1xVN2x:gIHjmANsLQRff9DO8r6fweQufwpPPa6BeC2w36rEUUc", "user9:#:#"),
             ("user9.aSKx7Q.gIHjmANsLQRff9DO8r6fweQufwp", "user9.#.#"),
+            ("user9:1xVWnu:-1HEw7umYyyfjkqQ8o1eWSpkt68VGghIMp803fFm4Ec", "user9:#:#"),
+            ("user9:1xVWnu:_1HEw7umYyyfjkqQ8o1eWSpkt68VGghIMp803fFm4E-", "user9:#:#"),
+            ("user9.aS-x7Q.gIHjmANsLQRff9DO8r6fweQufwp", "user9.#.#"),
+            ("sid=-1HEw7umYyyfjkqQ8o1eWSpkt68VGghI", "sid=#"),
             ("user9:order:gIHjm", "user9:order:gIHjm"),
         ] {
             assert_eq!(masked(text), expected, "{text}");

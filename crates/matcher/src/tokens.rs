@@ -28,9 +28,7 @@ pub(crate) fn each(text: &[u8], found: &mut dyn FnMut(Form, Range<usize>)) {
     while let Some(byte) = text.get(at) {
         let rest = text.get(at..).unwrap_or_default();
         if !byte.is_ascii_alphanumeric() {
-            let begins = matches!(byte, b'-' | b'_')
-                && !text.get(..at).and_then(<[u8]>::last).is_some_and(|before| shape::is_of_token(*before));
-            let token = if begins { shape::token(rest) } else { None };
+            let token = shape::safe_token(text, at);
             if let Some(length) = token {
                 found(of_base64(length), at..at + length);
             }
