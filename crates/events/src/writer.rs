@@ -157,33 +157,6 @@ fn fetch_ahead(next: *mut u8) {
     }
 }
 
-/// Puts `claimed` where there is nothing yet; `Err` is what is there.
-///
-/// Only the thread that has the chunk claims records in it, and the signal handlers that interrupt that thread. So it has
-/// to be one instruction, but not one that keeps other processors away: that would wait until all that the program has
-/// written before is in the cache.
-#[inline]
-fn claim_word(word: &AtomicU32, claimed: u32) -> Result<(), u32> {
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    {
-        let taken: u32;
-        // SAFETY: the word is aligned and valid for both, as a reference is. Nobody else writes to it meanwhile: a signal
-        // comes before the instruction or after it, and the reader only reads.
-        unsafe {
-            core::arch::asm!(
-                "cmpxchg dword ptr [{word}], {claimed:e}",
-                word = in(reg) word.as_ptr(),
-                claimed = in(reg) claimed,
-                inout("eax") 0 => taken,
-                options(nostack),
-            );
-        }
-        if taken == 0 { Ok(()) } else { Err(taken) }
-    }
-    #[cfg(any(miri, not(target_arch = "x86_64")))]
-    word.compare_exchange(0, claimed, Ordering::Relaxed, Ordering::Relaxed).map(|_| ())
-}
-
 /// A number that all threads count up, in a line of the processor's cache that nothing else is in: else each would lose
 /// with it what it only reads.
 #[derive(Debug)]
@@ -354,14 +327,14 @@ impl Writer {
                 let header = unsafe { base.add(at as usize).cast::<RecordHeader>() };
                 // SAFETY: the word of a record, or of the zeros behind the last one.
                 let word = unsafe { &(*header).word };
-                match claim_word(word, CLAIMED | size) {
-                    Ok(()) if thread.chunk.load(Ordering::Relaxed) == chunk => {
+                match word.compare_exchange(0, CLAIMED | size, Ordering::Relaxed, Ordering::Relaxed) {
+                    Ok(_) if thread.chunk.load(Ordering::Relaxed) == chunk => {
                         thread.cursor.store(at + size, Ordering::Relaxed);
                         fetch_ahead(header.cast::<u8>().wrapping_add(size as usize));
                         return Some(header);
                     }
                     // A signal handler filled and gave up this chunk between reading its number and the claim.
-                    Ok(()) => {
+                    Ok(_) => {
                         word.store(VOID | size, Ordering::Release);
                         break;
                     }
