@@ -168,11 +168,17 @@ test('statements of an overlap group are the same whatever their connections cal
   const message = (type: string, ...parts: (string | number[])[]) => {
     const body = parts.flatMap((part) => (typeof part === 'string' ? [...bytes(part)] : part));
     const length = body.length + 4;
-    return [type.charCodeAt(0), length >> 24, (length >> 16) & 255, (length >> 8) & 255, length & 255, ...body];
+    return [
+      type.charCodeAt(0),
+      length >> 24,
+      (length >> 16) & 255,
+      (length >> 8) & 255,
+      length & 255,
+      ...body,
+    ];
   };
   const prepare = (name: string) => message('P', `${name}\0SELECT a FROM t WHERE id = $1\0`, [0, 0]);
-  const run = (name: string, id: string) =>
-    message('B', `\0${name}\0`, [0, 0, 0, 1, 0, 0, 0, 1], id, [0, 0]);
+  const run = (name: string, id: string) => message('B', `\0${name}\0`, [0, 0, 0, 1, 0, 0, 0, 1], id, [0, 0]);
   const on = (ConnectionId: bigint, ...messages: number[][]) => {
     const made = call(0, Uint8Array.from(messages.flat()));
     return { ...made, ConnectionId };

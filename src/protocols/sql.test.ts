@@ -57,6 +57,10 @@ test('what only concerns the connection is told from work', () => {
   assert.equal(purpose('postgres', [...bind, ...execute]), 'work');
   assert.equal(purpose('postgres', message('Q', 'SHOW server_version\0')), 'set-up');
   const nothing = message('P', '\0\0\0\0');
-  assert.equal(purpose('postgres', [...nothing, ...bind, ...execute]), 'connection', 'whether it is still there');
+  assert.equal(
+    purpose('postgres', [...nothing, ...bind, ...execute]),
+    'connection',
+    'whether it is still there',
+  );
   assert.equal(purpose('http', mysql(1, '')), undefined);
 });

@@ -623,7 +623,7 @@ mod tests {
                 directory: dead.directory.clone(),
                 shelf: Shelf::new(&dead.directory, None).unwrap(),
                 gathered: Gathered::default(),
-            encoder: cbor::Encoder::default(),
+                encoder: cbor::Encoder::default(),
                 progress: Arc::default(),
                 written: Written::default(),
                 failure: None,
