@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { test } from 'node:test';
-import { call, json, matched, redis, session } from '../test-support/sessions.ts';
+import { bytes, call, json, matched, redis, session } from '../test-support/sessions.ts';
 import type { Session } from '../recording/model.ts';
 import { compareTwice, mayBeDrawn } from './again.ts';
 import { compareSessions } from './session.ts';
 
-const hex = (bytes: number): string => randomBytes(bytes).toString('hex');
+const hex = (length: number): string => randomBytes(length).toString('hex');
 const digest = (text: string): string => createHash('sha256').update(text).digest('hex');
 
 /** A session that pushes a job and answers with `body`. */
@@ -58,6 +58,18 @@ test('what is the same in both replays is a difference', () => {
   // As it was recorded the second time: it is one of two, not drawn.
   const toggled = compareTwice(run(token, {}), run(others, {}), run(token, {}), {});
   assert.equal(toggled.Differences.length, 1);
+});
+
+test('what the program was told is not drawn, however it is replaced', () => {
+  const [key, job] = [hex(16), hex(12)];
+  const told = (word: string): Session => {
+    const one = run(job, { key: word });
+    const asked = call(1, redis('GET', 'key'), { Matched: matched(1), Response: bytes(`$32\r\n${key}\r\n`) });
+    return { ...one, Actions: [asked, ...one.Actions] };
+  };
+  // The program has the key from its database, and answers with what it finds in its memory.
+  const [recorded, first, second] = [told(key), told(hex(16)), told(hex(16))];
+  assert.equal(compareTwice(recorded, first, second, {}).Differences.length, 1);
 });
 
 test('what differs in no such words is not asked for again', () => {

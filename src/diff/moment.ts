@@ -60,6 +60,9 @@ export function isOfTheMoment(
   return left.parts.every((part, at) => {
     const other = right.parts[at];
     if (other === undefined || part.kind !== other.kind) return false;
+    // What the program was told, it has not drawn.
+    const wasRedrawn = (): boolean =>
+      isUntold(part.text, then) && isUntold(other.text, now) && isRedrawn(String(at), part.text, other.text);
     if (part.text === other.text) return true;
     if (part.kind === 'period') return isOfItsMoment(part.text, other.text, then, now);
     if (part.kind === 'sealed') return mayHoldTheSame(part.text, other.text);
@@ -70,7 +73,7 @@ export function isOfTheMoment(
       // Only now does a program make up an id of now.
       const isOfNow = asFar && Math.abs(passed) <= TOLERANCE;
       if (isOfNow && isUntold(part.text, then) && isUntold(other.text, now)) return true;
-      return isRedrawn(String(at), part.text, other.text);
+      return wasRedrawn();
     }
     if (part.text.length !== other.text.length) return false;
     if (part.kind === 'signed time') {
@@ -82,7 +85,7 @@ export function isOfTheMoment(
       return isOfTheMoment(inside, otherInside, then, now, (place, ...words) =>
         isRedrawn(`${at}.${place}`, ...words),
       );
-    if (isRedrawn(String(at), part.text, other.text)) return true;
+    if (wasRedrawn()) return true;
     // A digest tells of what it was made of: another one needs another moment or id before it, in the same text.
     const before = left.parts[at - 1];
     if (before !== undefined && left.texts[at]?.length === 1 && before.text !== right.parts[at - 1]?.text)
