@@ -10,7 +10,7 @@ import { installed } from './support/library.ts';
 import { assertRecorded, load } from './support/load.ts';
 import { findCommand, lacking } from './support/needs.ts';
 import { compiled } from './support/programs.ts';
-import { readManifest, requestSessions } from './support/recording.ts';
+import { readManifest, readSessions, requestSessions } from './support/recording.ts';
 import { startRedis } from './support/servers.ts';
 import { freePort, Running, until } from './support/system.ts';
 
@@ -83,7 +83,10 @@ test(
   },
 );
 
-/** Accepts connections, and starts `cat` for each, with it as its standard input and output, as inetd does. */
+/**
+ * Makes connections, and starts `cat` for each, with one end as its standard input and output: the accepted one, as inetd
+ * does, or the one that was opened, as a wrapper does that connects for others.
+ */
 const inetd = `
 import os, socket, subprocess, sys
 env = dict(os.environ, LD_PRELOAD=sys.argv[1], KOALA_RECORD_TO_DIR=sys.argv[2])
@@ -93,6 +96,8 @@ with socket.socket() as listener:
     for number in range(3):
         client = socket.create_connection(listener.getsockname())
         accepted, _ = listener.accept()
+        if sys.argv[3] == "opened":
+            client, accepted = accepted, client
         cat = subprocess.Popen(["cat"], stdin=accepted, stdout=accepted, env=env)
         accepted.close()
         for text in (b"hello %d" % number, b"and again"):
@@ -104,7 +109,7 @@ with socket.socket() as listener:
 
 test('a program that is started for a connection by one that is not recorded', { skip }, async (t) => {
   const { library, to } = await installed(t);
-  const { code, stderr } = await new Running(t, 'python3', ['-c', inetd, library, to]).end();
+  const { code, stderr } = await new Running(t, 'python3', ['-c', inetd, library, to, 'accepted']).end();
   assert.deepEqual({ code, stderr }, { code: 0, stderr: '' });
   await gone(to);
   const sessions = await requestSessions(to);
@@ -114,6 +119,21 @@ test('a program that is started for a connection by one that is not recorded', {
       [text, text],
       ['and again', 'and again'],
     ]),
+  );
+  assert.equal((await readManifest(to))['Gaps'], 0);
+});
+
+test('a program that is started with a connection which another has opened', { skip }, async (t) => {
+  const { library, to } = await installed(t);
+  const { code, stderr } = await new Running(t, 'python3', ['-c', inetd, library, to, 'opened']).end();
+  assert.deepEqual({ code, stderr }, { code: 0, stderr: '' });
+  await gone(to);
+  const sessions = await readSessions(to);
+  assert.ok(sessions.every(({ boot }) => boot));
+  const talks = sessions.map(({ calls }) => calls.flatMap(({ Request, Response }) => [Request, Response]));
+  assert.deepEqual(
+    talks.toSorted(),
+    [0, 1, 2].map((number) => ['', `hello ${number}`, `hello ${number}`, 'and again', 'and again', '']),
   );
   assert.equal((await readManifest(to))['Gaps'], 0);
 });

@@ -6,7 +6,7 @@ import { promisify } from 'node:util';
 import { Client } from '../support/client.ts';
 import { commandPath } from '../support/needs.ts';
 import { resp, startRedis } from '../support/servers.ts';
-import { freePort, temporaryFolder } from '../support/system.ts';
+import { freePort, temporaryFolder, until } from '../support/system.ts';
 import { concurrency } from './load.ts';
 import { Traced, assertTrue, lackingAny } from './traced.ts';
 
@@ -54,3 +54,34 @@ test('redis-benchmark, with pipelines', { skip }, async (t) => {
     assertTrue(await program.end(), { outbound: concurrency, bytes: 40_000 });
   }
 });
+
+for (const diskless of ['yes', 'no']) {
+  test(`redis-server with a replica, repl-diskless-sync ${diskless}`, { skip }, async (t) => {
+    const [port, folder] = [await freePort(), await temporaryFolder(t)];
+    const settings = { port, bind: '127.0.0.1', save: '', dir: folder, 'repl-diskless-sync': diskless };
+    const args = Object.entries({ ...settings, 'repl-diskless-sync-delay': 0 });
+    const program = await Traced.start(
+      t,
+      [commandPath('redis-server'), ...args.flatMap(([name, value]) => [`--${name}`, String(value)])],
+      { port },
+    );
+    await run(
+      commandPath('redis-benchmark'),
+      benchmark(port, '-n', '400', '-r', '1000', '-d', '2000', '-t', 'set'),
+    );
+    const client = await Client.connect((await startRedis(t)).port);
+    await client.exchange(resp('REPLICAOF', '127.0.0.1', String(port)), (received) =>
+      received.endsWith('\r\n'),
+    );
+    await run(commandPath('redis-benchmark'), benchmark(port, '-n', '400', '-t', 'incr'));
+    await until('the replica', async () => {
+      const { response } = await client.exchange(resp('INFO', 'replication'), (received) =>
+        received.includes('master_link_status'),
+      );
+      return response.includes('master_link_status:up');
+    });
+    client.close();
+    const outcome = await program.stop();
+    assertTrue(outcome, { inbound: 2 * concurrency, bytes: 500_000 });
+  });
+}

@@ -8,7 +8,7 @@ use crate::address;
 use crate::descriptors::{self, Entry};
 use crate::library;
 use crate::lineage;
-use crate::operation::totals::Totals;
+use crate::operation::totals::{self, Totals};
 use crate::operation::{close, foreign, listen};
 use crate::sys::{self, net};
 
@@ -167,7 +167,8 @@ fn twin(fd: c_int) -> Option<Entry> {
     found
 }
 
-/// Whether a connection that was made where koala did not see it was accepted there, as far as that can be told.
+/// Whether a connection that was made where koala did not see it was accepted there. Where the kernel can't tell, its
+/// numbers are the evidence.
 fn is_accepted(fd: c_int, local: &Address, peer: &Address) -> bool {
     /// The kernel gives ports from here on to those that connect (`ip_local_port_range` of ip(7), by default).
     const EPHEMERAL: u16 = 32768;
@@ -176,7 +177,8 @@ fn is_accepted(fd: c_int, local: &Address, peer: &Address) -> bool {
         (Address::Unix(_, 1..), Address::None | Address::Unix(_, 0)) => true,
         // A program that is started for a connection has it as its standard input (inetd(8)).
         (Address::V4(..) | Address::V6(..), _) => {
-            fd == 0 || (local.port() < EPHEMERAL && peer.port() >= EPHEMERAL)
+            let guess = || fd == 0 || (local.port() < EPHEMERAL && peer.port() >= EPHEMERAL);
+            totals::has_opened(fd).map_or_else(guess, |opened| !opened)
         }
         _ => false,
     }

@@ -18,12 +18,18 @@ use crate::sys::{self, net, nr};
 
 /// Bytes of `struct tcp_info` up to and with `tcpi_notsent_bytes` (linux/tcp.h), in words of four bytes.
 const INFO: usize = 37;
-/// Words of `struct tcp_info`: `tcpi_unacked`, `tcpi_bytes_acked`, `tcpi_bytes_received` and `tcpi_notsent_bytes`.
+/// The same up to and with `tcpi_bytes_retrans` (since Linux 4.19).
+const LONG_INFO: usize = 54;
+/// Words of `struct tcp_info`: `tcpi_unacked`, `tcpi_bytes_acked`, `tcpi_bytes_received`, `tcpi_notsent_bytes`,
+/// `tcpi_bytes_sent` and `tcpi_bytes_retrans`.
 const UNACKED: usize = 6;
 const ACKED: usize = 30;
 const RECEIVED: usize = 32;
 const NOT_SENT: usize = 36;
+const SENT: usize = 50;
+const SENT_AGAIN: usize = 52;
 /// States of a connection (`TCP_*` of linux/tcp_states.h).
+const ESTABLISHED: u32 = 1;
 const FIN_WAIT1: u32 = 4;
 const FIN_WAIT2: u32 = 5;
 const TIME_WAIT: u32 = 6;
@@ -64,27 +70,26 @@ impl Totals {
         if tcp_info(fd, &mut info)? < size_of_val(&info) {
             return None;
         }
-        let word = |at: usize| info.get(at).copied().unwrap_or(0);
-        let long = |at: usize| u64::from(word(at)) | (u64::from(word(at + 1)) << 32);
-        let state = u32::from(word(0).to_ne_bytes()[0]);
+        let state = state_of(&info);
         // What is on its way is asked for after what has arrived: so nothing is counted twice.
-        let under_way = if word(UNACKED) != 0 || word(NOT_SENT) != 0 { queued(fd, OUTQ) } else { 0 };
+        let under_way =
+            if word(&info, UNACKED) != 0 || word(&info, NOT_SENT) != 0 { queued(fd, OUTQ) } else { 0 };
         let unread = queued(fd, INQ);
         // The sequence numbers behind the counts are also spent on the beginning (of the end that has opened the
         // connection) and on the end (RFC 9293, 3.4). Of a connection that was reset it is not known.
         // The kernel reads the state before it locks the socket for the counts: what ends between is in the counts
         // alone, and seen by a second look.
         let mut again = [0u32; 1];
-        let later = tcp_info(fd, &mut again).map_or(CLOSED, |_| u32::from(again[0].to_ne_bytes()[0]));
+        let later = tcp_info(fd, &mut again).map_or(CLOSED, |_| state_of(&again));
         let either = |ended: fn(u32) -> bool| ended(state) || ended(later);
         let has_ended =
             either(|state| matches!(state, FIN_WAIT1 | FIN_WAIT2 | CLOSING | LAST_ACK | TIME_WAIT | CLOSED));
         let peer_has_ended =
             either(|state| matches!(state, CLOSE_WAIT | CLOSING | LAST_ACK | TIME_WAIT | CLOSED));
-        let sent = long(ACKED).saturating_add(under_way);
+        let sent = long(&info, ACKED).saturating_add(under_way);
         Some(Self {
             sent: sent.saturating_sub(u64::from(opened) + u64::from(has_ended)),
-            received: long(RECEIVED).saturating_sub(u64::from(peer_has_ended) + unread),
+            received: long(&info, RECEIVED).saturating_sub(u64::from(peer_has_ended) + unread),
         })
     }
 
@@ -97,6 +102,34 @@ impl Totals {
         }
         out
     }
+}
+
+/// Whether this end has opened its connection of TCP; `None` where the kernel's counts do not tell.
+///
+/// Of the acknowledged sequence numbers that of the beginning is counted at the end that has sent it by itself, and at no
+/// other (`tcp_rcv_synsent_state_process` of Linux): there it is one more than the bytes, once all are acknowledged.
+pub(crate) fn has_opened(fd: c_int) -> Option<bool> {
+    let mut info = [0u32; LONG_INFO];
+    let whole = tcp_info(fd, &mut info)? >= size_of_val(&info);
+    let at_rest = matches!(state_of(&info), ESTABLISHED | CLOSE_WAIT) && word(&info, UNACKED) == 0;
+    let bytes = long(&info, SENT).checked_sub(long(&info, SENT_AGAIN))?;
+    match long(&info, ACKED).checked_sub(bytes)? {
+        more @ 0..=1 if whole && at_rest => Some(more == 1),
+        _ => None,
+    }
+}
+
+fn word(info: &[u32], at: usize) -> u32 {
+    info.get(at).copied().unwrap_or(0)
+}
+
+fn long(info: &[u32], at: usize) -> u64 {
+    u64::from(word(info, at)) | (u64::from(word(info, at + 1)) << 32)
+}
+
+/// `tcpi_state`.
+fn state_of(info: &[u32]) -> u32 {
+    u32::from(word(info, 0).to_ne_bytes()[0])
 }
 
 /// Reads the head of `struct tcp_info`, and how many bytes of it there were; `None` if the socket has none.
@@ -211,6 +244,32 @@ mod tests {
             sent += count as u64;
         }
         has(&client, true, sent, 0);
+    }
+
+    #[test]
+    fn who_has_opened_a_connection_is_known() {
+        let (mut client, mut server) = pair();
+        let known = |client: &TcpStream, server: &TcpStream| {
+            (has_opened(client.as_raw_fd()), has_opened(server.as_raw_fd()))
+        };
+        let expected = (Some(true), Some(false));
+        assert_eq!(known(&client, &server), expected);
+        let mut buffer = [0; 5000];
+        for _ in 0..3 {
+            client.write_all(&[1; 5000]).unwrap();
+            server.read_exact(&mut buffer).unwrap();
+            server.write_all(&[2; 3000]).unwrap();
+            client.read_exact(&mut buffer[..3000]).unwrap();
+        }
+        // The kernel acknowledges late what it need not acknowledge at once.
+        while known(&client, &server) != expected {
+            let (client, server) = known(&client, &server);
+            assert!(client != Some(false) && server != Some(true));
+        }
+        client.shutdown(Shutdown::Write).unwrap();
+        assert_ne!(has_opened(client.as_raw_fd()), Some(false));
+        assert_ne!(has_opened(server.as_raw_fd()), Some(true));
+        assert_eq!(has_opened(-1), None);
     }
 
     #[test]
