@@ -82,9 +82,14 @@ pub(crate) fn read(value: &[u8]) {
         }
     }
     for fd in [1, 2] {
-        if let Some(file) = inherited(fd).filter(|entry| entry.is_file() && sys::appends(fd)) {
-            descriptors::set(fd, file);
-            output::begin(fd, file);
+        match inherited(fd) {
+            Some(file) if file.is_file() && sys::appends(fd) => {
+                descriptors::set(fd, file);
+                output::begin(fd, file);
+            }
+            // Recognised when it is used.
+            Some(socket) if socket.is_socket() => output::begin(fd, socket),
+            _ => {}
         }
     }
     if let Some(number) = makers.found() {
@@ -210,7 +215,7 @@ pub(crate) fn has_heritage() -> bool {
 }
 
 fn is_known(entry: Entry) -> bool {
-    (entry.is_socket() && !entry.datagram() || entry.is_file()) && entry.connection() != 0
+    (entry.is_socket() || entry.is_file()) && entry.connection() != 0
 }
 
 /// Whether `fd` is a connection, or a file that is appended to, that the next program will have.

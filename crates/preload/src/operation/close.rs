@@ -72,7 +72,7 @@ pub(crate) fn forget(fd: c_int) {
     {
         datagram::unnamed(&log, fd, entry);
     }
-    if entry.is_file() && library::is_active() {
+    if library::is_active() {
         file::output::end(fd);
     }
     end(fd, Totals::of(fd, entry));

@@ -114,7 +114,7 @@ fn recognise(fd: c_int) -> Entry {
         Address::None if !matches!(local, Address::Unix(_, 1..)) => {
             if matches!(local, Address::V4(..) | Address::V6(..)) { entry } else { Entry::IGNORED }
         }
-        _ if entry.datagram() => entry,
+        _ if entry.datagram() => told.filter(|told| told.datagram()).unwrap_or(entry),
         _ => match library::log() {
             Some(log) => {
                 if let Some(twin) = twin(fd) {

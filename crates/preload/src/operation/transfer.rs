@@ -338,7 +338,8 @@ pub(crate) unsafe fn after_receive(
     }
 }
 
-fn is_unix(fd: c_int) -> bool {
+/// Whether it is a unix socket.
+pub(crate) fn is_unix(fd: c_int) -> bool {
     address::option(fd, net::SO_DOMAIN) == Some(net::AF_UNIX)
 }
 

@@ -43,6 +43,8 @@ struct Socket {
     /// The session that sent last.
     sender: Option<Key>,
     sent: u64,
+    /// The process that used it first; 0 when that is no more, or has closed it.
+    maker: u64,
     /// The process that last used it.
     user: u64,
 }
@@ -81,7 +83,8 @@ pub(super) struct Datagrams {
 
 impl Datagrams {
     fn socket(&mut self, event: &Event<'_>) -> &mut Socket {
-        let socket = self.sockets.entry(event.connection).or_default();
+        let first = || Socket { maker: event.process, ..Socket::default() };
+        let socket = self.sockets.entry(event.connection).or_insert_with(first);
         socket.user = event.process;
         socket
     }
@@ -107,11 +110,23 @@ impl Datagrams {
 
     /// A descriptor of the socket was closed; whether it was one.
     pub(super) fn closed(&mut self, event: &Event<'_>) -> bool {
-        let Some(socket) = self.sockets.get(&event.connection) else { return false };
-        if socket.user == event.process {
-            self.forget(event.connection);
+        let known = self.sockets.contains_key(&event.connection);
+        self.left(event.connection, event.process);
+        known
+    }
+
+    /// A process has the socket no more. While the one that made it has it, it is that one's.
+    fn left(&mut self, id: u64, process: u64) {
+        let Some(socket) = self.sockets.get_mut(&id) else { return };
+        if socket.maker == process {
+            socket.maker = 0;
         }
-        true
+        if socket.user == process {
+            socket.user = socket.maker;
+        }
+        if socket.user == 0 {
+            self.forget(id);
+        }
     }
 
     fn forget(&mut self, id: u64) {
@@ -124,10 +139,12 @@ impl Datagrams {
 
     /// The process is no more.
     pub(super) fn process_ended(&mut self, process: u64) {
-        let of_process = |(id, socket): (&u64, &Socket)| (socket.user == process).then_some(*id);
-        let gone: Vec<u64> = self.sockets.iter().filter_map(of_process).collect();
-        for id in gone {
-            self.forget(id);
+        let has = |(id, socket): (&u64, &Socket)| {
+            (socket.user == process || socket.maker == process).then_some(*id)
+        };
+        let left: Vec<u64> = self.sockets.iter().filter_map(has).collect();
+        for id in left {
+            self.left(id, process);
         }
     }
 
@@ -179,6 +196,30 @@ impl Datagrams {
             });
         }
         world.boot_grew(session, event.time);
+    }
+
+    /// Datagrams were sent that the log does not have: in their place is one without content. Whether the socket is one of
+    /// datagrams.
+    pub(super) fn gap(&mut self, world: &mut World, event: &Event<'_>) -> bool {
+        let Some(socket) = self.sockets.get(&event.connection) else { return false };
+        world.gaps += 1;
+        let Owner { session, ambiguous } = world.owner_of_deed(event);
+        let Some(open) = world.sessions.get_mut(session) else { return true };
+        open.active = event.time;
+        open.session.incomplete = true;
+        let (peer, unix_addr) = connections::endpoint(&Address::None, &socket.peer);
+        let (action_index, occurred_at) = (open.next_action(), event.time);
+        let unknown = SendUdp { action_index, occurred_at, peer, unix_addr, ambiguous, ..SendUdp::default() };
+        open.push_deed(Action::SendUdp(unknown), State::Settled);
+        match open.connection(event.connection) {
+            Some(known) => Arc::make_mut(known).gap = true,
+            None => {
+                let known = description(event.connection, &socket.local, &socket.peer);
+                open.session.connections.push(Arc::new(Description { gap: true, ..known }));
+            }
+        }
+        world.boot_grew(session, event.time);
+        true
     }
 
     /// A datagram arrived.
@@ -248,16 +289,20 @@ impl Datagrams {
         }
         call.response.extend_from_slice(content);
         if open.connection(event.connection).is_none() {
-            open.session.connections.push(Arc::new(Description {
-                connection_id: event.connection,
-                direction: "outbound".to_owned(),
-                kind: "udp".to_owned(),
-                local: local.to_string(),
-                peer: peer.to_string(),
-                ..Description::default()
-            }));
+            open.session.connections.push(Arc::new(description(event.connection, &local, &peer)));
         }
         world.boot_grew(session, event.time);
+    }
+}
+
+fn description(id: u64, local: &Address, peer: &Address) -> Description {
+    Description {
+        connection_id: id,
+        direction: "outbound".to_owned(),
+        kind: "udp".to_owned(),
+        local: local.to_string(),
+        peer: peer.to_string(),
+        ..Description::default()
     }
 }
 

@@ -550,6 +550,9 @@ impl Assembler {
 
     /// Bytes have crossed, or will, that the log does not have.
     fn gap(&mut self, event: &Event<'_>) {
+        if self.datagrams.gap(&mut self.world, event) {
+            return;
+        }
         let Some(connection) = self.connections.get_mut(event.connection) else { return };
         let lacking = event.flags & flags::NOT_ADMITTED == 0;
         if lacking {

@@ -5,6 +5,9 @@
 //! where its position is), when the descriptor becomes something else, or the process ends. If it has grown by just as
 //! much as the process has written since (proc(5), `/proc/self/io`), nobody else has appended, and the bytes are read
 //! from the file. Otherwise it is said that bytes are missing.
+//!
+//! Where they lead to a connection whose bytes the kernel does not count (`echo > /dev/udp/HOST/PORT` in bash, a unix
+//! socket), what libc's stream has written can't be read again: it is said that bytes are missing.
 
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -13,6 +16,7 @@ use koala_events::{EventKind, flags};
 
 use crate::descriptors::{self, Entry};
 use crate::library::{self, Log};
+use crate::operation::{socket, transfer};
 use crate::symbol::Symbol;
 use crate::sys::{self, nr};
 
@@ -23,10 +27,10 @@ const UNKNOWN: u64 = u64::MAX;
 /// More than that of one stream is not read again: it is said to be missing.
 const LONGEST: u64 = 1 << 20;
 
-/// A standard stream that leads to a file.
+/// A standard stream that leads to a file, or to a connection.
 struct Output {
-    /// The file's number; 0 if the stream leads to none.
-    file: AtomicU64,
+    /// The number of either; 0 if the stream leads to none.
+    target: AtomicU64,
     /// How long the file was.
     length: AtomicU64,
     /// How much the process had written by then.
@@ -40,7 +44,7 @@ struct Output {
 /// Standard output and error.
 static OUTPUTS: [Output; 2] = [const {
     Output {
-        file: AtomicU64::new(0),
+        target: AtomicU64::new(0),
         length: AtomicU64::new(0),
         written: AtomicU64::new(0),
         seen: AtomicU64::new(0),
@@ -85,16 +89,21 @@ fn written() -> u64 {
     UNKNOWN
 }
 
-/// `fd` is this file from now on.
+/// `fd` is this file, or this socket, from now on.
 #[inline(never)]
 pub(crate) fn begin(fd: c_int, entry: Entry) {
-    let Some(output) = output(fd).filter(|_| entry.is_file()) else { return };
+    let Some(output) = output(fd).filter(|_| entry.is_file() || is_uncounted(fd, entry)) else { return };
     let Some(length) = sys::length(fd) else { return };
     output.length.store(length, Ordering::Relaxed);
     output.written.store(written(), Ordering::Relaxed);
     output.seen.store(0, Ordering::Relaxed);
     output.shared.store(0, Ordering::Relaxed);
-    output.file.store(entry.connection(), Ordering::Relaxed);
+    output.target.store(entry.connection(), Ordering::Relaxed);
+}
+
+/// Whether it is a connection on which the kernel does not count the bytes.
+fn is_uncounted(fd: c_int, entry: Entry) -> bool {
+    entry.is_socket() && entry.connection() != 0 && (entry.datagram() || transfer::is_unix(fd))
 }
 
 /// A hook has seen that so many bytes were appended by `fd`.
@@ -114,9 +123,15 @@ pub(crate) fn share() {
 
 /// The process is a new one, which has the streams of that which made it.
 pub(crate) fn forked() {
-    for fd in [1, 2] {
-        if output(fd).is_some_and(|output| output.file.load(Ordering::Relaxed) != 0) {
-            begin(fd, descriptors::get(fd));
+    for (output, fd) in OUTPUTS.iter().zip([1, 2]) {
+        let entry = descriptors::get(fd);
+        if output.target.load(Ordering::Relaxed) == 0 {
+            continue;
+        }
+        if entry.is_file() {
+            begin(fd, entry);
+        } else {
+            output.written.store(written(), Ordering::Relaxed);
         }
     }
 }
@@ -146,7 +161,7 @@ pub(crate) fn at_exit(flush: bool) {
     type Flush = unsafe extern "C" fn(*mut c_void) -> c_int;
     static FLUSH: Symbol = Symbol::new(c"fflush");
     for (output, fd) in OUTPUTS.iter().zip([1, 2]) {
-        if output.file.load(Ordering::Relaxed) == 0 {
+        if output.target.load(Ordering::Relaxed) == 0 {
             continue;
         }
         let (function, stream) = (FLUSH.address(), stream(fd));
@@ -162,9 +177,15 @@ pub(crate) fn at_exit(flush: bool) {
 #[inline(never)]
 pub(crate) fn end(fd: c_int) {
     let Some(output) = output(fd) else { return };
-    let file = output.file.swap(0, Ordering::Relaxed);
+    let target = output.target.swap(0, Ordering::Relaxed);
     let entry = descriptors::get(fd);
-    if file == 0 || !entry.is_file() || entry.connection() != file {
+    if target == 0 {
+        return;
+    }
+    if entry == Entry::UNKNOWN || entry.is_socket() {
+        return end_connection(fd, target, output.written.load(Ordering::Relaxed));
+    }
+    if !entry.is_file() || entry.connection() != target {
         return;
     }
     let Some(end) = position(fd) else { return };
@@ -186,6 +207,25 @@ pub(crate) fn end(fd: c_int) {
                 gap.commit(0, 0);
             }
         }
+    }
+    sys::set_errno(errno);
+}
+
+/// The same of a connection, of which no hook may have seen anything yet. Nothing was missed where the process has written
+/// nothing, to whatever, since it had written that much `before`; send(2) and its kin do not count as writing.
+fn end_connection(fd: c_int, target: u64, before: u64) {
+    let now = written();
+    let wrote = before == UNKNOWN || now == UNKNOWN || now > before;
+    if !wrote || !is_used(fd) {
+        return;
+    }
+    let errno = sys::errno();
+    let entry = socket::known(fd);
+    if entry.is_socket()
+        && entry.connection() == target
+        && let Some(log) = library::log()
+    {
+        log.append(EventKind::Gap, fd, entry, -1, sys::now(), &[]);
     }
     sys::set_errno(errno);
 }

@@ -145,6 +145,33 @@ fn a_server_of_datagrams_asks_nothing() {
 }
 
 #[test]
+fn datagrams_that_the_log_lacks_are_marked() {
+    let session = session_of(|program| {
+        program.flagged(flags::DATAGRAM).event(EventKind::Connect, 6, 0, &pair(v4(2006), v4(53)));
+        program.flagged(flags::SENT).event(EventKind::Gap, 6, -1, &[]);
+    });
+    let sent = datagrams(&session);
+    assert_eq!((sent.len(), sent[0].peer.port, sent[0].content.len()), (1, 53, 0));
+    assert!(session.incomplete && session.connections.iter().any(|one| one.connection_id == 6 && one.gap));
+}
+
+#[test]
+fn a_socket_that_a_child_has_closed_is_still_its_makers() {
+    let mut program = program();
+    program.flagged(flags::DATAGRAM).event(EventKind::Connect, 6, 0, &pair(v4(2006), v4(53)));
+    program.process = 2;
+    program.datagram(EventKind::Send, 6, Address::None, "child's").close(6);
+    program.process = 1;
+    program.datagram(EventKind::Send, 6, Address::None, "maker's");
+    assert!(program.assembler.datagrams(2006).is_some());
+    let sessions = program.finish();
+    let sent: Vec<_> = sessions.iter().flat_map(|session| datagrams(session)).collect();
+    assert_eq!(sent.iter().map(|one| one.peer.port).collect::<Vec<_>>(), [53, 53]);
+    program.close(6);
+    assert!(program.assembler.datagrams(2006).is_none());
+}
+
+#[test]
 fn a_question_outside_any_session_waits_for_its_answer_before_it_is_delivered() {
     let mut program = program();
     program.send_to(5, 9, "old");
