@@ -1,16 +1,18 @@
 // What a captured call costs: a connection of the program with itself, on which it sends and receives, timed in
 // batches, with a rest between them in which the agent takes what was recorded: what is measured is the call, not how
-// much the agent can take. Prints "SIZE NANOSECONDS" a line: the time of a send and a receive of SIZE bytes together, the lower quartile
-// of the batches.
+// much the agent can take. Prints "SIZE CALLS COPY" a line, in nanoseconds, the lower quartiles of the batches: the time of a
+// send and a receive of SIZE bytes together, and that of two copies of as many bytes into shared memory that is not in the
+// processor's own cache, which is what whoever keeps the bytes has to do at least.
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <time.h>
 
-enum { BATCHES = 200, LARGEST = 65536 };
+enum { BATCHES = 200, LARGEST = 65536, SHARED = 8 << 20 };
 
 static double now(void) {
   struct timespec t;
@@ -29,8 +31,22 @@ static int ascending(const void *left, const void *right) {
 }
 
 static char buffer[LARGEST];
+static char *shared;
+
+static void copy(size_t size) {
+  static size_t at;
+  at = at + size > SHARED ? 0 : at;
+  memcpy(shared + at, buffer, size);
+  // As the log's records begin.
+  at += (size + 63) & ~(size_t)63;
+}
 
 static void pass(int from, int to, size_t size) {
+  if (from < 0) {
+    copy(size);
+    copy(size);
+    return;
+  }
   if (send(from, buffer, size, 0) != (ssize_t)size) fail("send");
   for (size_t got = 0; got < size;) {
     ssize_t count = recv(to, buffer + got, size - got, 0);
@@ -39,7 +55,25 @@ static void pass(int from, int to, size_t size) {
   }
 }
 
+/* Without sockets: of the copies alone. */
+static double measure(int from, int to, size_t size, int rounds) {
+  double times[BATCHES];
+  const struct timespec rest = {.tv_nsec = 4000000};
+  for (int round = 0; round < rounds; round++) pass(from, to, size);
+  for (int batch = 0; batch < BATCHES; batch++) {
+    nanosleep(&rest, NULL);
+    pass(from, to, size);
+    double begun = now();
+    for (int round = 0; round < rounds; round++) pass(from, to, size);
+    times[batch] = (now() - begun) / rounds;
+  }
+  qsort(times, BATCHES, sizeof *times, ascending);
+  return times[BATCHES / 4];
+}
+
 int main(void) {
+  shared = mmap(NULL, SHARED, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+  if (shared == MAP_FAILED) fail("mmap");
   int listener = socket(AF_INET, SOCK_STREAM, 0);
   struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
   socklen_t length = sizeof address;
@@ -58,18 +92,7 @@ int main(void) {
   for (size_t at = 0; at < sizeof sizes / sizeof *sizes; at++) {
     size_t size = sizes[at];
     int rounds = size <= 1024 ? 200 : (int)(262144 / size);
-    double times[BATCHES];
-    const struct timespec rest = {.tv_nsec = 4000000};
-    for (int round = 0; round < rounds; round++) pass(out, in, size);
-    for (int batch = 0; batch < BATCHES; batch++) {
-      nanosleep(&rest, NULL);
-      pass(out, in, size);
-      double begun = now();
-      for (int round = 0; round < rounds; round++) pass(out, in, size);
-      times[batch] = (now() - begun) / rounds;
-    }
-    qsort(times, BATCHES, sizeof *times, ascending);
-    printf("%zu %.1f\n", size, times[BATCHES / 4]);
+    printf("%zu %.1f %.1f\n", size, measure(out, in, size, rounds), measure(-1, -1, size, rounds));
   }
   return 0;
 }

@@ -40,10 +40,14 @@ function compare(pairs, measure) {
   return found;
 }
 
-function row(name, { bare, koala }, unit, share) {
+/** `copy`: of what is added, so much is that of a copy of the bytes. */
+function row(name, { bare, koala }, unit, share, copy = []) {
   const differences = koala.map((value, index) => (value - bare[index]) / share);
   const range = `${Math.min(...differences).toFixed(0)} to ${Math.max(...differences).toFixed(0)}`;
-  return `| ${name} | ${median(bare).toFixed(0)} | ${median(koala).toFixed(0)} | ${median(differences).toFixed(0)} | ${range} | ${unit} |`;
+  const figures = [median(bare), median(koala), median(differences)].map((value) => value.toFixed(0));
+  const rest = copy.length > 0 ? median(differences) - median(copy) / share : undefined;
+  const copies = rest === undefined ? ['', ''] : [(median(copy) / share).toFixed(0), rest.toFixed(0)];
+  return `| ${[name, ...figures, range, ...copies, unit].join(' | ')} |`;
 }
 
 await main(async (args) => {
@@ -68,17 +72,22 @@ await main(async (args) => {
     const pinned = findCommand('taskset') ? ['taskset', '-c', '0'] : [];
     const calls = [...pinned, compiled('calls')];
     const lines = [
-      '| what | bare | recorded | added | in the pairs | |',
-      '| --- | ---: | ---: | ---: | --- | --- |',
+      '| what | bare | recorded | added | in the pairs | a copy | beyond it | |',
+      '| --- | ---: | ---: | ---: | --- | ---: | ---: | --- |',
     ];
+    const copies = new Map();
     const times = compare(pairs, (koala) =>
       run(folder, calls, koala)
         .trim()
         .split('\n')
-        .map((line) => line.split(' ').map(Number)),
+        .map((line) => {
+          const [size, both, copy] = line.split(' ').map(Number);
+          copies.set(size, [...(copies.get(size) ?? []), copy]);
+          return [size, both];
+        }),
     );
     for (const [size, kinds] of times) {
-      lines.push(row(`send and recv of ${size} bytes; added: by call`, kinds, 'ns', 2));
+      lines.push(row(`send and recv of ${size} bytes; added: by call`, kinds, 'ns', 2, copies.get(size)));
     }
     const start = compiled('start');
     for (const command of [['true'], ['ls', '/'], ['sh', '-c', 'true']]) {
