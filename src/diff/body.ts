@@ -49,7 +49,7 @@ function compareJson(
   const pairs: Pair[] = [];
   collect(path, recorded, replayed, pairs);
   const differences = pairs
-    .filter((pair) => !noise(pair.path, valueText(pair.recorded), valueText(pair.replayed)))
+    .filter((pair) => !noise(pair.path, ...valueTexts(pair)))
     .map((pair) => valueDifference(kind, pair.path, showValue(pair.recorded), showValue(pair.replayed)));
   // JSON.parse rounds numbers beyond 2^53: equal values in unequal text may still be different numbers.
   if (pairs.length === 0 && numbersOf(left) !== numbersOf(right))
@@ -95,9 +95,10 @@ function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** A string or a number as text. */
-function valueText(value: unknown): string | null {
-  return typeof value === 'string' || typeof value === 'number' ? String(value) : null;
+/** Two strings, or two numbers, as text. A string that was a number says the same to nobody who reads it. */
+function valueTexts({ recorded, replayed }: Pair): [string | null, string | null] {
+  const isText = typeof recorded === 'string' || typeof recorded === 'number';
+  return isText && typeof recorded === typeof replayed ? [String(recorded), String(replayed)] : [null, null];
 }
 
 function showValue(value: unknown): string | null {

@@ -84,19 +84,45 @@ test('times and ids of the process are no differences', () => {
   const replayed = {
     ...did(
       append(
-        lines(
-          '2026-11-23T08:00:00.5Z',
-          '23/Nov/2026:08:00:00 +0000',
-          'Nov 23 08:00:00',
-          '1795358299123',
-          815,
-        ),
+        lines('2026-11-23 08:00:00,5', '23/Nov/2026:08:00:00 +0000', 'Nov 23 08:00:00', '1795358299', 815),
       ),
     ),
     Pid: 815,
   };
   assert.deepEqual(compare(recorded, replayed), []);
   assert.equal(compare(did(append('n=1111111111\n')), did(append('n=1111111112\n'))).length, 1, 'no time');
+});
+
+test('times in other forms, and those of another day, are differences', () => {
+  const { CallFromInbound } = session();
+  assert.ok(CallFromInbound);
+  const logged = (at: string, line: string): Session => ({
+    ...did(append(`${line}\n`)),
+    CallFromInbound: { ...CallFromInbound, OccurredAt: BigInt(Date.parse(at)) * 1_000_000n },
+  });
+  const differ = (before: string, after: string): boolean =>
+    compare(logged('2026-11-22T20:10:00Z', before), logged('2026-11-23T08:00:00Z', after)).length > 0;
+  for (const [before, after] of [
+    ['2026-11-22 20:10:11', '2026-11-23 08:00:11'],
+    ['2026-11-22T21:10:11+01:00 x', '2026-11-23T09:00:11+01:00 x'],
+    ['[22/Nov/2026:20:10:11 +0000]', '[23/Nov/2026:08:00:00 +0000]'],
+    ['Sun Nov 22 20:10:11 2026', 'Mon Nov 23 08:00:11 2026'],
+    ['Nov 9 20:10:11', 'Nov 23 08:00:11'],
+    ['1795378211.5', '1795420800.123'],
+    // As far from now as from then.
+    ['until 2027-11-22 20:10:00', 'until 2027-11-23 08:00:00'],
+  ] as const)
+    assert.ok(!differ(before, after), before);
+  for (const [before, after] of [
+    ['2026-11-22 20:10:11', '2026-11-23T08:00:11'],
+    ['2026-11-22 20:10:11', '23/Nov/2026:08:00:11 +0000'],
+    ['1795378211', '1795420800123'],
+    ['until 2027-11-22 20:10:00', 'until 1970-01-01 00:00:00'],
+    ['2026-11-22 20:10:11', '1970-01-01 00:00:00'],
+    ['22-Nov-2026 20:10:11 UTC', '22-Nov-1926 20:10:11 UTC'],
+    ['Sun Nov 22 20:10:11 2026', 'Mon Nov 22 20:10:11 1926'],
+  ] as const)
+    assert.ok(differ(before, after), before);
 });
 
 test('what may be the append of another session fails nothing, and is told', () => {

@@ -6,6 +6,7 @@
 import { asLatin1, asText, clip, show } from '../protocols/bytes.ts';
 import { peerOf, type AppendFile, type SendUDP, type Session } from '../recording/model.ts';
 import { valueDifference, type Difference } from './difference.ts';
+import { isOfTheMoment, type Said } from './moment.ts';
 import type { Noise } from './noise.ts';
 
 /** Compares what two sessions did besides their calls. */
@@ -33,8 +34,9 @@ function compareAppends(recorded: Session, replayed: Session, into: Found): void
     const change = firstChange(
       was.text,
       is.text,
-      (line) => mask(line, recorded),
-      (line) => mask(line, replayed, recorded),
+      (line, other) =>
+        mask(line, recorded) === mask(other, replayed, recorded) ||
+        isOfTheMoment(line, other, saidIn(recorded), saidIn(replayed)),
     );
     if (change === undefined) continue;
     const uncertain = was.uncertain || is.uncertain || recorded.OverlapGroup !== '';
@@ -85,15 +87,13 @@ function readable(content: Uint8Array): string {
 function firstChange(
   recorded: string,
   replayed: string,
-  maskRecorded: (line: string) => string,
-  maskReplayed: (line: string) => string,
+  isSame: (recorded: string, replayed: string) => boolean,
 ): { recorded: string | null; replayed: string | null } | undefined {
   const before = recorded.split('\n');
   const after = replayed.split('\n');
   for (let at = 0; at < Math.max(before.length, after.length); at++) {
     const [was, is] = [before[at], after[at]];
-    if (was !== undefined && is !== undefined && (was === is || maskRecorded(was) === maskReplayed(is)))
-      continue;
+    if (was !== undefined && is !== undefined && (was === is || isSame(was, is))) continue;
     // Behind the last line break there is no line.
     const line = (text: string | undefined): string | null =>
       text === undefined || text === '' ? null : clip(text, 200);
@@ -187,8 +187,34 @@ const TIMES = new RegExp(
 );
 /** Seconds since 1970 with up to nine digits behind them, in one number or behind a point. */
 const EPOCHS = /\b(\d{10})(?:\d{3}|\d{6}|\d{9}|\.\d+)?\b/g;
+/** The date of a time, in some order. */
+const DATE = new RegExp(
+  String.raw`(\d{4})[-/](\d\d)[-/](\d\d)|(\d{1,2})[-/ ](${MONTH})[-/ ](\d{4})|(${MONTH}) +(\d{1,2}) .*(\d{4})$`,
+);
 const DAY = 86_400n;
 const NANOSECONDS = 1_000_000_000n;
+
+const saidIn = (session: Session): Said => ({ session, at: session.CallFromInbound?.OccurredAt ?? 0n });
+
+/** The beginning of its day, in seconds since 1970; undefined where the time tells no date. */
+function dateOf(time: string): bigint | undefined {
+  const found = DATE.exec(time);
+  if (found === null) return undefined;
+  const [, year, month, day, dayBefore, name, yearBehind, nameFirst, dayBehind, yearLast] = found;
+  const date =
+    year === undefined
+      ? `${dayBefore ?? dayBehind} ${name ?? nameFirst} ${yearBehind ?? yearLast} UTC`
+      : `${year}-${month}-${day}T00:00:00Z`;
+  const at = Date.parse(date);
+  return Number.isNaN(at) ? undefined : BigInt(at) / 1000n;
+}
+
+/** How a time is written. */
+const formOf = (time: string): string =>
+  time
+    .replaceAll(/\d+/g, '0')
+    .replaceAll(/[A-Z][a-z]{2}/g, 'Aaa')
+    .replaceAll(/ +/g, ' ');
 
 /** The text without what is of the moment: times near those of the sessions, and the process's ids and client's port. */
 function mask(text: string, session: Session, other?: Session): string {
@@ -200,8 +226,15 @@ function mask(text: string, session: Session, other?: Session): string {
   const near = (seconds: bigint): boolean =>
     moments.some((moment) => seconds > moment - DAY && seconds < moment + DAY);
   let masked = text
-    .replaceAll(TIMES, '<time>')
-    .replaceAll(EPOCHS, (number: string, seconds: string) => (near(BigInt(seconds)) ? '<time>' : number));
+    .replaceAll(TIMES, (time) => {
+      const date = dateOf(time);
+      // In which zone it is written is not known.
+      const isNear = date === undefined || near(date) || near(date - DAY) || near(date + DAY);
+      return isNear ? `<${formOf(time)}>` : time;
+    })
+    .replaceAll(EPOCHS, (number: string, seconds: string) =>
+      near(BigInt(seconds)) ? `<${number.replace(/\.\d+$/, '.').length} digits>` : number,
+    );
   // Small numbers are other things more often.
   for (const [id, name] of [
     [session.Pid, '<pid>'],

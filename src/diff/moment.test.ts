@@ -14,6 +14,7 @@ const same = (recorded: string, replayed: string): boolean => isOfTheMoment(reco
 test('times that are equally far from their now are of the moment', () => {
   for (const [recorded, replayed] of [
     ['2026-11-23 06:23:50.578426', '2026-12-01 10:00:00.2'],
+    ['2026-11-23T07:23:50.5+01:00', '2026-12-01T12:00:00.7+02:00'],
     ["VALUES (1, '2026-11-23T06:23:50Z')", "VALUES (1, '2026-12-01T10:00:03Z')"],
     ['2026-11-23T07:23:50+01:00', '2026-12-01T11:00:00+01:00'],
     // In two weeks; in the zone of the program.
@@ -26,6 +27,22 @@ test('times that are equally far from their now are of the moment', () => {
     assert.ok(same(recorded, replayed), recorded);
 });
 
+test('a time in another form, or counted in another unit, is a difference', () => {
+  for (const [recorded, replayed] of [
+    ['1795415030', '1796119200000'],
+    ['1795415030', '1796119200.5'],
+    ['2026-11-23T06:23:50Z', '2026-12-01T10:00:00+00:00'],
+    ['2026-11-23T06:23:50Z', '2026-12-01 10:00:00Z'],
+    ['2026-11-23T06:23:50Z', '2026-12-01T10:00:00'],
+    ['2026-11-23T07:23:50+01:00', '2026-12-01T11:00:00+0100'],
+    ['2026-11-23T07:23:50+01:00', '2026-12-01T10:00:00+00:00 '],
+    ['2026-11-23T06:23:50.123Z', '2026-12-01T10:00:00Z'],
+    ['2026-11-23 06:23:50.123', '2026-12-01 10:00:00,123'],
+    ['Mon, 07 Dec 2026 06:23:50 GMT', 'Tue, 15-Dec-2026 10:00:00 GMT'],
+  ] as const)
+    assert.ok(!same(recorded, replayed), recorded);
+});
+
 test('other times, numbers and texts are differences', () => {
   for (const [recorded, replayed] of [
     ['2026-11-23 06:23:50', '2026-12-01 10:01:00'],
@@ -34,6 +51,9 @@ test('other times, numbers and texts are differences', () => {
     ['at 2026-11-23 06:23:50', 'by 2026-12-01 10:00:00'],
     ['1795415030', '1796119300'],
     ['45.12', '45.11'],
+    // Ids like others, in a replay that is where the recording was.
+    ['1234567890', '1235272060'],
+    ['2012345678', '2013049848'],
     ['item 1795415030', 'item 7'],
     ['a', 'a'],
   ] as const)

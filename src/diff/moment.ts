@@ -9,6 +9,9 @@ import { mayHoldTheSame, SEALED } from './sealed.ts';
 /** How far two times may be from being equally far from the moments at which they were said, in milliseconds. */
 const TOLERANCE = 10_000;
 
+/** A count of seconds that is farther from its moment is a number like others: two years, in milliseconds. */
+const FARTHEST = 2 * 366 * 86_400_000;
+
 /** From the beginning of the Gregorian calendar to 1970, in milliseconds. */
 const UUID_EPOCH = 12_219_292_800_000;
 
@@ -67,9 +70,12 @@ export function isOfTheMoment(
     if (part.kind === 'period') return isOfItsMoment(part.text, other.text, then, now);
     if (part.kind === 'sealed') return mayHoldTheSame(part.text, other.text);
     if (part.time !== undefined && other.time !== undefined) {
+      // What reads the one need not understand the other.
+      if (part.kind === 'time' && !isWrittenAlike(part.text, other.text)) return false;
       const passed = part.time - milliseconds(then.at);
       const asFar = Math.abs(passed - (other.time - milliseconds(now.at))) <= TOLERANCE;
-      if (part.kind === 'time') return asFar;
+      const isCount = /^[\d.]+$/.test(part.text);
+      if (part.kind === 'time') return asFar && (!isCount || Math.abs(passed) <= FARTHEST);
       // Only now does a program make up an id of now.
       const isOfNow = asFar && Math.abs(passed) <= TOLERANCE;
       if (isOfNow && isUntold(part.text, then) && isUntold(other.text, now)) return true;
@@ -174,6 +180,36 @@ function split(text: string): { parts: Part[]; texts: string[] } {
   }
   texts.push(text.slice(end));
   return { parts, texts };
+}
+
+/** Whether two times are written in one form: as text, or counted in one unit. */
+function isWrittenAlike(recorded: string, replayed: string): boolean {
+  const [left, right] = [formOf(recorded), formOf(replayed)];
+  if (left.form !== right.form) return false;
+  // How many digits a fraction has depends on it: zeros at its end are left out by many.
+  if ((left.fraction === '') !== (right.fraction === '')) return false;
+  // With summer time its hour may have come or gone.
+  return (
+    left.zone === right.zone ||
+    Math.abs((minutesOf(left.zone) ?? NaN) - (minutesOf(right.zone) ?? NaN)) === 60
+  );
+}
+
+/** How a time is written, but for its digits. */
+function formOf(time: string): { form: string; fraction: string; zone: string } {
+  const [, whole = '', fraction = '', rest = ''] =
+    /^(.*?\d\d:\d\d:\d\d|\d+)(?:[.,](\d+))?(.*)$/.exec(time) ?? [];
+  const mark = fraction === '' ? '' : time.charAt(whole.length);
+  const form = (whole + mark).replaceAll(/\d/g, '0').replaceAll(/[A-Z][a-z]{2}/g, 'Aaa');
+  return { form, fraction, zone: rest };
+}
+
+/** Of an offset from UTC, as `+01:00` or `+0100`; its form is kept: `Z` is another one. */
+function minutesOf(zone: string): number | undefined {
+  const [, space = '', sign, hour, colon = '', minute] = /^( ?)([+-])(\d\d)(:?)(\d\d)$/.exec(zone) ?? [];
+  if (sign === undefined) return undefined;
+  const form = (space === '' ? 0 : 100_000) + (colon === '' ? 0 : 200_000);
+  return form + Number(`${sign}1`) * (Number(hour) * 60 + Number(minute));
 }
 
 function timeOf(
