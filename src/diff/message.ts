@@ -59,6 +59,12 @@ function compareHttpResponses(
     differences.push(valueDifference('status', `${path}.status`, String(left.status), String(right.status)));
   }
   differences.push(...compareHeaders('header', path, left.headers, right.headers, noise));
+  // Of the body of another response: this one answers HEAD, or says that nothing has changed.
+  const [before, after] = [left, right].map(({ headers }) => headerValue(headers, 'content-length'));
+  const isAnothers = left.body.length === 0 && right.body.length === 0 && before !== undefined;
+  const at = `${path}.headers.content-length`;
+  if (isAnothers && after !== undefined && before !== after && !noise(at, before, after))
+    differences.push(valueDifference('header', at, JSON.stringify(before), JSON.stringify(after)));
   differences.push(
     ...compareBodies(
       'body',

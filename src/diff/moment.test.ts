@@ -43,6 +43,21 @@ test('a time in another form, or counted in another unit, is a difference', () =
     assert.ok(!same(recorded, replayed), recorded);
 });
 
+test('what is escaped now, or is no longer, is a difference', () => {
+  for (const [recorded, replayed] of [
+    ['a%20b', 'a b'],
+    ['a%2fb', 'a%2Fb'],
+    ['caf%C3%A9', 'café'],
+    ['at=2026-11-23T06%3A23%3A50Z', 'at=2026-12-01T10:00:00Z'],
+    [`to=%2Fhome&id=${ids[0]}`, `to=/home&id=${ids[1]}`],
+  ] as const) {
+    assert.ok(!same(recorded, replayed), recorded);
+    assert.ok(!same(replayed, recorded), replayed);
+  }
+  assert.ok(same('at=2026-11-23T06%3A23%3A50Z', 'at=2026-12-01T10%3A00%3A00Z'));
+  assert.ok(same(`to=%2Fhome&id=${ids[0]}; Path=/`, `to=%2Fhome&id=${ids[1]}; Path=/`));
+});
+
 test('other times, numbers and texts are differences', () => {
   for (const [recorded, replayed] of [
     ['2026-11-23 06:23:50', '2026-12-01 10:01:00'],

@@ -58,8 +58,10 @@ export function isOfTheMoment(
   now: Said,
   isRedrawn: IsRedrawn = () => false,
 ): boolean {
-  const [left, right] = [split(unescaped(recorded)), split(unescaped(replayed))];
-  if (recorded === replayed || left.texts.join('\0') !== right.texts.join('\0')) return false;
+  const plain = [recorded, replayed].map(unescaped);
+  const [left, right] = [split(plain[0] ?? ''), split(plain[1] ?? '')];
+  if (plain[0] === plain[1] || left.texts.join('\0') !== right.texts.join('\0')) return false;
+  if (!isEscapedAlike(recorded, replayed)) return false;
   return left.parts.every((part, at) => {
     const other = right.parts[at];
     if (other === undefined || part.kind !== other.kind) return false;
@@ -146,6 +148,13 @@ function unescaped(text: string): string {
   } catch {
     return text;
   }
+}
+
+/** Whether what is escaped in the one is not written out in the other. What is never escaped may be part of any word. */
+function isEscapedAlike(recorded: string, replayed: string): boolean {
+  if (!/%[\da-f]{2}/i.test(recorded + replayed)) return true;
+  const writtenOut = (text: string): string => [...text.replaceAll(/[\w.~!'()*%-]/g, '')].toSorted().join('');
+  return writtenOut(recorded) === writtenOut(replayed);
 }
 
 /** An object of JSON that a word is in base 64, as tokens have it that are signed (JWT, sessions in cookies). */
