@@ -1,5 +1,5 @@
-// The agent is killed at random instants, under load and at rest: it is replaced, nothing is lost, nothing written
-// twice. `npm run soak` does the same for longer.
+// The agent, its standby, the program, its workers and the command line are killed at random instants, under load and at
+// rest: an agent is replaced, nothing is lost, nothing written twice. `npm run soak` does the same for longer.
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -58,11 +58,14 @@ interface Run {
   recording: Running;
 }
 
-async function start(t: TestContext, name: 'threaded' | 'workers' = 'threaded'): Promise<Run> {
+async function start(
+  t: TestContext,
+  name: 'threaded' | 'workers' = 'threaded',
+  redis?: { port: number },
+): Promise<Run> {
   const folder = join(await temporaryFolder(t), 'recording');
-  const redis = await startRedis(t);
   const port = await freePort();
-  const program = [compiled(name), String(port), String(redis.port)];
+  const program = [compiled(name), String(port), String((redis ?? (await startRedis(t))).port)];
   return { folder, port, recording: await record(t, { to: folder, program, port }) };
 }
 
@@ -158,6 +161,57 @@ for (const [part, rounds] of recordings.entries()) {
         (await readRaw(folder)).filter(({ Context, Actions }) => Context === 'boot' && Actions !== undefined),
         [],
       );
+    },
+  );
+}
+
+for (const [part, rounds] of recordings.entries()) {
+  test(
+    `kill -9 of the program, the command line and the agent, ${rounds} times, loses no completed session (${part + 1})`,
+    { skip, timeout: 300_000 },
+    async (t) => {
+      const redis = await startRedis(t);
+      const killed = { program: 0, commandLine: 0, agent: 0 };
+      for (let round = 0; round < rounds; round += 1) {
+        const { folder, port, recording } = await start(t, 'threaded', redis);
+        const { ledgers, stop: stopLoad, over } = load(port, 8);
+        await sleep(Math.random() ** 2 * 500);
+        const [program] = await processes(
+          ([path, by]) => path === compiled('threaded') && by === String(port),
+        );
+        assert.ok(program);
+        const pids = {
+          program: program.pid,
+          commandLine: recording.pid,
+          agent: (await agentAndStandby(folder)).agent,
+        };
+        const names = ['program', 'commandLine', 'agent'] as const;
+        const chosen = names.filter(() => Math.random() < 0.5).toSorted(() => Math.random() - 0.5);
+        const victims = chosen.length === 0 ? (['program'] as const) : chosen;
+        for (const victim of victims) {
+          kill(pids[victim]);
+          killed[victim] += 1;
+        }
+        if (!victims.includes('program')) {
+          await sleep(100);
+          stopLoad();
+          await over;
+          process.kill(program.pid, 'SIGTERM');
+        }
+        await over;
+        await until('the end of the agent', async () => (await agents(folder)).length === 0);
+        await recording.ended;
+        try {
+          await assertRecorded(folder, ledgers, { killed: true });
+          const manifest = await readManifest(folder);
+          assert.deepEqual(manifest['Lost'], { Events: 0, Bytes: 0, Sessions: 0 });
+          assert.equal(typeof manifest['FinishedAt'], 'string');
+        } catch (error) {
+          t.diagnostic(`killed: ${victims.join(', ')}, after ${answers(ledgers)} answers`);
+          throw error;
+        }
+      }
+      t.diagnostic(JSON.stringify(killed));
     },
   );
 }
