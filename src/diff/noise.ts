@@ -1,8 +1,8 @@
 /** What differs every time and says nothing. */
 
 /**
- * Headers that differ by their nature: the time, and what names one request among all. No others are noise
- * unless they are declared.
+ * Headers that differ by their nature: the time, and what names one request among all. That there is one, or is none any
+ * more, is no noise; nor are other headers, unless they are declared.
  */
 const NOISY_HEADERS: readonly string[] = [
   'date',
@@ -32,5 +32,7 @@ export function noiseOf(patterns: readonly string[] = []): Noise {
     const parts = pattern.split('*').map((part) => part.replaceAll(/[.[\](){}+?^$|\\/]/g, String.raw`\$&`));
     return new RegExp(`^${parts.join('.*')}$`, 'i');
   });
-  return (path) => headers.test(path) || declared.some((pattern) => pattern.test(path));
+  return (path, recorded, replayed) =>
+    (headers.test(path) && recorded !== null && replayed !== null) ||
+    declared.some((pattern) => pattern.test(path));
 }

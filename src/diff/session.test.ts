@@ -38,9 +38,17 @@ test('status, headers and body of the response', () => {
 
 test('what differs every time is no difference; how a body is framed is none', () => {
   const chunked = bytes(
-    'HTTP/1.1 200 X\r\nContent-Type: application/json\r\ndate: b\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n',
+    'HTTP/1.1 200 X\r\nContent-Type: application/json\r\ndate: b\r\nX-Request-Id: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n',
   );
   assert.deepEqual(compare(answer(json(200, {}, { Date: 'a', 'X-Request-Id': '1' })), answer(chunked)), []);
+});
+
+test('a header of the moment that is no longer there is a difference', () => {
+  const [dated, undated] = [answer(json(200, {}, { 'X-Request-Id': '1' })), answer(json(200, {}))];
+  assert.deepEqual(compare(dated, undated), [
+    'header response.headers.x-request-id: recorded "1", replayed nothing',
+  ]);
+  assert.equal(compare(undated, dated).length, 1);
 });
 
 test('the length of the body of another response is no framing', () => {
