@@ -55,6 +55,12 @@ test('what is escaped now, or is no longer, is a difference', () => {
     assert.ok(!same(replayed, recorded), replayed);
   }
   assert.ok(same('at=2026-11-23T06%3A23%3A50Z', 'at=2026-12-01T10%3A00%3A00Z'));
+  const form = (id: string, signature: string): string => `<a href="/x%20y">${id}:${signature}</a>`;
+  const digests = [
+    'gIHjmANsLQRff9DO8r6fweQufwpPPa6BeC2w36rEUUc',
+    'C3Dpt8i5TNdcy+WHHNbZrz/Lkmd3N9Z1FkW5Su7b8Qp',
+  ];
+  assert.ok(same(form(ids[0], digests[0] ?? ''), form(ids[1], digests[1] ?? '')));
   assert.ok(same(`to=%2Fhome&id=${ids[0]}; Path=/`, `to=%2Fhome&id=${ids[1]}; Path=/`));
 });
 
