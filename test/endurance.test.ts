@@ -11,7 +11,7 @@ import { lacking } from './support/needs.ts';
 import { compiled } from './support/programs.ts';
 import { readManifest, requestSessions } from './support/recording.ts';
 import { startRedis } from './support/servers.ts';
-import { Running, freePort, processes, temporaryFolder } from './support/system.ts';
+import { Running, freePort, processesOn, temporaryFolder } from './support/system.ts';
 
 const soak = process.env['KOALA_SOAK'] === '1';
 const skip = lacking('gcc', 'redis-server');
@@ -171,7 +171,7 @@ test(`the memory of program and agent does not grow by ${CONNECTIONS} connection
   const binary = compiled('threaded');
   const program = [binary, String(port), String(redis.port)];
   const recording = await record(t, { to: folder, program, port, options: ['--max-disk', '64M'] });
-  const [recorded] = await processes(([path, by]) => path === binary && by === String(port));
+  const [recorded] = await processesOn(binary, port);
   assert.ok(recorded);
   const samples: { program: number; agent: number }[] = [];
   let answered = 0;

@@ -16,7 +16,7 @@ import { findCommand, lacking } from './support/needs.ts';
 import { compiled } from './support/programs.ts';
 import { readManifest, requestSessions } from './support/recording.ts';
 import { startRedis } from './support/servers.ts';
-import { type Ended, Running, freePort, processes, temporaryFolder, until } from './support/system.ts';
+import { type Ended, Running, freePort, processesOn, temporaryFolder, until } from './support/system.ts';
 
 const skip = lacking('gcc', 'redis-server');
 const cli = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url));
@@ -70,7 +70,7 @@ const recorder = (to: string, program: string[]): string[] => [
 
 /** The processes of the program with this port. */
 async function programs(port: number): Promise<number[]> {
-  const found = await processes(([path, by]) => path === compiled('threaded') && by === String(port));
+  const found = await processesOn(compiled('threaded'), port);
   return found.map(({ pid }) => pid);
 }
 

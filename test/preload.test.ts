@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { Client, parts } from './support/client.ts';
 import { agents } from './support/koala.ts';
 import { installed } from './support/library.ts';
@@ -107,11 +107,17 @@ with socket.socket() as listener:
         assert cat.wait() == 0
 `;
 
-test('a program that is started for a connection by one that is not recorded', { skip }, async (t) => {
+/** Records what `cat` does with this end of the connections; where to. */
+async function recordCats(t: TestContext, end: 'accepted' | 'opened'): Promise<string> {
   const { library, to } = await installed(t);
-  const { code, stderr } = await new Running(t, 'python3', ['-c', inetd, library, to, 'accepted']).end();
+  const { code, stderr } = await new Running(t, 'python3', ['-c', inetd, library, to, end]).end();
   assert.deepEqual({ code, stderr }, { code: 0, stderr: '' });
   await gone(to);
+  return to;
+}
+
+test('a program that is started for a connection by one that is not recorded', { skip }, async (t) => {
+  const to = await recordCats(t, 'accepted');
   const sessions = await requestSessions(to);
   assert.deepEqual(
     sessions.map(({ request, response }) => [request, response]),
@@ -124,10 +130,7 @@ test('a program that is started for a connection by one that is not recorded', {
 });
 
 test('a program that is started with a connection which another has opened', { skip }, async (t) => {
-  const { library, to } = await installed(t);
-  const { code, stderr } = await new Running(t, 'python3', ['-c', inetd, library, to, 'opened']).end();
-  assert.deepEqual({ code, stderr }, { code: 0, stderr: '' });
-  await gone(to);
+  const to = await recordCats(t, 'opened');
   const sessions = await readSessions(to);
   assert.ok(sessions.every(({ boot }) => boot));
   const talks = sessions.map(({ calls }) => calls.flatMap(({ Request, Response }) => [Request, Response]));

@@ -12,7 +12,7 @@ import { lacking } from './support/needs.ts';
 import { compiled } from './support/programs.ts';
 import { readManifest, readRaw, requestSessions } from './support/recording.ts';
 import { startRedis } from './support/servers.ts';
-import { freePort, processes, type Running, temporaryFolder, until } from './support/system.ts';
+import { freePort, processesOn, type Running, temporaryFolder, until } from './support/system.ts';
 
 const skip = lacking('gcc', 'redis-server');
 /** How often each kind of process is killed. */
@@ -131,13 +131,13 @@ for (const [part, rounds] of recordings.entries()) {
     async (t) => {
       const { folder, port, recording } = await start(t, 'workers');
       const binary = compiled('workers');
-      const all = await processes(([path, by]) => path === binary && by === String(port));
+      const all = await processesOn(binary, port);
       const parents = await Promise.all(all.map(({ pid }) => parent(pid)));
       const master = all.find((_, index) => !all.some(({ pid }) => pid === parents[index]))?.pid ?? 0;
       const { ledgers, stop: stopLoad } = lastingLoad(port, 8);
       for (let round = 0; round < rounds; round += 1) {
         await sleep(Math.random() ** 3 * 500);
-        const workers = (await processes(([path, by]) => path === binary && by === String(port)))
+        const workers = (await processesOn(binary, port))
           .map(({ pid }) => pid)
           .filter((pid) => pid !== master);
         const { agent, standby } = await agentAndStandby(folder);
@@ -176,9 +176,7 @@ for (const [part, rounds] of recordings.entries()) {
         const { folder, port, recording } = await start(t, 'threaded', redis);
         const { ledgers, stop: stopLoad, over } = load(port, 8);
         await sleep(Math.random() ** 2 * 500);
-        const [program] = await processes(
-          ([path, by]) => path === compiled('threaded') && by === String(port),
-        );
+        const [program] = await processesOn(compiled('threaded'), port);
         assert.ok(program);
         const pids = {
           program: program.pid,

@@ -8,7 +8,7 @@ import { startKoala } from './support/koala.ts';
 import { commandPath, lacking } from './support/needs.ts';
 import { compiled } from './support/programs.ts';
 import { startRedis } from './support/servers.ts';
-import { type Ended, freePort, processes, temporaryFolder } from './support/system.ts';
+import { type Ended, freePort, processesOn, temporaryFolder } from './support/system.ts';
 
 testSuites([
   { names: ['test_select', 'test_httplib', 'test_urllib2_localnet', 'test_subprocess'] },
@@ -30,7 +30,7 @@ async function served(t: TestContext, wrapper: (program: string[]) => string[]):
     client.close();
   }
   // A debugger's signals are its own.
-  const [debuggee] = await processes(([path, by]) => path === compiled('threaded') && by === String(port));
+  const [debuggee] = await processesOn(compiled('threaded'), port);
   process.kill(debuggee?.pid ?? running.pid, 'SIGTERM');
   const ended = await running.end();
   assert.match(ended.stderr, /koala: 3 sessions recorded/);

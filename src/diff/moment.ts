@@ -58,10 +58,9 @@ export function isOfTheMoment(
   now: Said,
   isRedrawn: IsRedrawn = () => false,
 ): boolean {
-  const plain = [recorded, replayed].map(unescaped);
-  const [left, right] = [split(plain[0] ?? ''), split(plain[1] ?? '')];
-  if (plain[0] === plain[1] || left.texts.join('\0') !== right.texts.join('\0')) return false;
-  if (!isEscapedAlike(recorded, replayed)) return false;
+  const [plain, plainNow] = [unescaped(recorded), unescaped(replayed)];
+  const [left, right] = [split(plain), split(plainNow)];
+  if (plain === plainNow || !haveSameTexts(left, right) || !isEscapedAlike(recorded, replayed)) return false;
   return left.parts.every((part, at) => {
     const other = right.parts[at];
     if (other === undefined || part.kind !== other.kind) return false;
@@ -153,8 +152,7 @@ function unescaped(text: string): string {
 /** Whether what is escaped in the one is not written out in the other. What is never escaped may be part of any word. */
 function isEscapedAlike(recorded: string, replayed: string): boolean {
   if (!/%[\da-f]{2}/i.test(recorded + replayed)) return true;
-  const [left, right] = [split(recorded), split(replayed)];
-  if (left.texts.join('\0') === right.texts.join('\0')) return true;
+  if (haveSameTexts(split(recorded), split(replayed))) return true;
   const writtenOut = (text: string): string => [...text.replaceAll(/[\w.~!'()*%-]/g, '')].toSorted().join('');
   return writtenOut(recorded) === writtenOut(replayed);
 }
@@ -172,7 +170,15 @@ function jsonIn(word: string): string | undefined {
 }
 
 /** The times and ids in a text, and what is between them. */
-function split(text: string): { parts: Part[]; texts: string[] } {
+interface Split {
+  parts: Part[];
+  texts: string[];
+}
+
+const haveSameTexts = (left: Split, right: Split): boolean =>
+  left.texts.join('\0') === right.texts.join('\0');
+
+function split(text: string): Split {
   const parts: Part[] = [];
   const texts: string[] = [];
   let end = 0;
@@ -199,11 +205,11 @@ function isWrittenAlike(recorded: string, replayed: string): boolean {
   if (left.form !== right.form) return false;
   // How many digits a fraction has depends on it: zeros at its end are left out by many.
   if ((left.fraction === '') !== (right.fraction === '')) return false;
+  if (left.zone === right.zone) return true;
   // With summer time its hour may have come or gone.
-  return (
-    left.zone === right.zone ||
-    Math.abs((minutesOf(left.zone) ?? NaN) - (minutesOf(right.zone) ?? NaN)) === 60
-  );
+  const form = (zone: string): string => zone.replaceAll(/\d/g, '0').replace('-', '+');
+  const [before, after] = [minutesOf(left.zone), minutesOf(right.zone)];
+  return form(left.zone) === form(right.zone) && Math.abs(before - after) === 60;
 }
 
 /** How a time is written, but for its digits. */
@@ -215,12 +221,10 @@ function formOf(time: string): { form: string; fraction: string; zone: string } 
   return { form, fraction, zone: rest };
 }
 
-/** Of an offset from UTC, as `+01:00` or `+0100`; its form is kept: `Z` is another one. */
-function minutesOf(zone: string): number | undefined {
-  const [, space = '', sign, hour, colon = '', minute] = /^( ?)([+-])(\d\d)(:?)(\d\d)$/.exec(zone) ?? [];
-  if (sign === undefined) return undefined;
-  const form = (space === '' ? 0 : 100_000) + (colon === '' ? 0 : 200_000);
-  return form + Number(`${sign}1`) * (Number(hour) * 60 + Number(minute));
+/** Of an offset from UTC, as `+01:00` or `+0100`; of anything else no number. */
+function minutesOf(zone: string): number {
+  const [, sign = '', hour, minute] = /^ ?([+-])(\d\d):?(\d\d)$/.exec(zone) ?? [];
+  return Number(`${sign}1`) * (Number(hour) * 60 + Number(minute));
 }
 
 function timeOf(

@@ -182,3 +182,8 @@ export async function processes(wanted: (command: string[]) => boolean): Promise
   }
   return found;
 }
+
+/** The processes of a program that was started with this port as its first argument. */
+export function processesOn(binary: string, port: number): Promise<Process[]> {
+  return processes(([path, by]) => path === binary && by === String(port));
+}

@@ -153,6 +153,11 @@ pub(crate) fn creator(fd: c_int) -> u32 {
     if result < 0 { 0 } else { process }
 }
 
+/// Whether it is a unix socket.
+pub(crate) fn is_unix(fd: c_int) -> bool {
+    option(fd, net::SO_DOMAIN) == Some(net::AF_UNIX)
+}
+
 /// A socket option that is an `int` of level SOL_SOCKET; `None` if `fd` is no socket.
 pub(crate) fn option(fd: c_int, name: u32) -> Option<u32> {
     let mut value: u32 = 0;

@@ -325,7 +325,7 @@ pub(crate) unsafe fn after_receive(
         let entry = numbered(&log, fd, entry);
         // SAFETY: the caller's promise.
         unsafe { datagram(&log, EventKind::Receive, fd, entry, from, payload, received) };
-    } else if received > 0 && call_flags & net::MSG_TRUNC != 0 && !is_unix(fd) {
+    } else if received > 0 && call_flags & net::MSG_TRUNC != 0 && !address::is_unix(fd) {
         // tcp(7): the bytes were thrown away.
         lose(&log, EventKind::Receive, fd, entry, received);
     } else if received > 0 {
@@ -336,11 +336,6 @@ pub(crate) unsafe fn after_receive(
     } else if payload.length() > 0 {
         log.append(EventKind::Receive, fd, entry, 0, sys::now(), &[]);
     }
-}
-
-/// Whether it is a unix socket.
-pub(crate) fn is_unix(fd: c_int) -> bool {
-    address::option(fd, net::SO_DOMAIN) == Some(net::AF_UNIX)
 }
 
 /// Where a receive wrote the source of a datagram.

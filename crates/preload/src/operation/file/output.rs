@@ -14,9 +14,10 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use koala_events::{EventKind, flags};
 
+use crate::address;
 use crate::descriptors::{self, Entry};
 use crate::library::{self, Log};
-use crate::operation::{socket, transfer};
+use crate::operation::socket;
 use crate::symbol::Symbol;
 use crate::sys::{self, nr};
 
@@ -103,7 +104,7 @@ pub(crate) fn begin(fd: c_int, entry: Entry) {
 
 /// Whether it is a connection on which the kernel does not count the bytes.
 fn is_uncounted(fd: c_int, entry: Entry) -> bool {
-    entry.is_socket() && entry.connection() != 0 && (entry.datagram() || transfer::is_unix(fd))
+    entry.is_socket() && entry.connection() != 0 && (entry.datagram() || address::is_unix(fd))
 }
 
 /// A hook has seen that so many bytes were appended by `fd`.
@@ -124,10 +125,10 @@ pub(crate) fn share() {
 /// The process is a new one, which has the streams of that which made it.
 pub(crate) fn forked() {
     for (output, fd) in OUTPUTS.iter().zip([1, 2]) {
-        let entry = descriptors::get(fd);
         if output.target.load(Ordering::Relaxed) == 0 {
             continue;
         }
+        let entry = descriptors::get(fd);
         if entry.is_file() {
             begin(fd, entry);
         } else {
@@ -214,9 +215,11 @@ pub(crate) fn end(fd: c_int) {
 /// The same of a connection, of which no hook may have seen anything yet. Nothing was missed where the process has written
 /// nothing, to whatever, since it had written that much `before`; send(2) and its kin do not count as writing.
 fn end_connection(fd: c_int, target: u64, before: u64) {
+    if !is_used(fd) {
+        return;
+    }
     let now = written();
-    let wrote = before == UNKNOWN || now == UNKNOWN || now > before;
-    if !wrote || !is_used(fd) {
+    if before != UNKNOWN && now != UNKNOWN && now <= before {
         return;
     }
     let errno = sys::errno();
